@@ -1,0 +1,18 @@
+//! Every message of every hop, the ids in them, and the refusal codes, each in one place.
+//!
+//! * [`ids`]: who and where; validated when they are made, so that nothing inside has to ask again.
+//! * [`client`]: what a client and its gate say to each other.
+//! * [`link`]: what tiers say to each other.
+//! * [`refusal`]: the table of refusals.
+//! * [`limits`]: every named maximum, with its arithmetic.
+
+pub mod client;
+pub mod ids;
+pub mod limits;
+pub mod link;
+pub mod refusal;
+
+pub use ids::{
+    BootId, ClientMsgId, ConversationId, DeviceId, Epoch, GroupId, IdError, Position, Seq, SessionId, Target, UserId,
+};
+pub use refusal::{Refusal, RefusalCode, Retry};

@@ -1,0 +1,204 @@
+//! What tiers say to each other over a link. Gates and im-services dial a route. Requests are
+//! answered with `command | 0x80` and the same sequence; the rest is one way, with sequence 0.
+//! Everything here is soft: a lost frame costs a retry or a later pull, never a message.
+
+use bytes::Bytes;
+use proto_codec::{Decode, Encode, wire_enum};
+
+use crate::client::{Message, Platform};
+use crate::ids::{BootId, DeviceId, Epoch, Seq, SessionId, UserId};
+use crate::limits::{LINK_BODY_LEN_MAX, LINK_TARGETS_MAX, TEXT_LEN_MAX};
+
+wire_enum! {
+    /// What a frame on a link is.
+    pub enum LinkCommand: u16 {
+        /// [`Hello`] → [`Welcome`]; the first frame of a link, from the side that dialled.
+        Hello = 0x01,
+        /// [`Ping`] → [`Ping`]; both ways, so that a dead link is noticed.
+        Ping = 0x02,
+        /// gate → route, one way: [`SessionUp`].
+        SessionUp = 0x03,
+        /// gate → route, one way: [`SessionDown`].
+        SessionDown = 0x04,
+        /// gate → route → im-service: [`Forward`] → the answer's body as the client gets it.
+        Forward = 0x05,
+        /// im-service → route, one way: [`Push`].
+        Push = 0x06,
+        /// route → gate, one way: [`PushSessions`].
+        PushSessions = 0x07,
+        /// im-service → route, one way: [`Relay`].
+        Relay = 0x08,
+        /// route → gate, one way: [`RelaySessions`].
+        RelaySessions = 0x09,
+    }
+}
+
+wire_enum! {
+    /// A kind of tier.
+    pub enum Tier: u8 {
+        /// Holds client connections.
+        Gate = 1,
+        /// The rendezvous of a region.
+        Route = 2,
+        /// Timelines, groups, accounts.
+        ImService = 3,
+    }
+}
+
+/// Who dialled.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// What it is.
+    pub tier: Tier,
+    /// Its configured name, unique among its kind.
+    #[wire(max = TEXT_LEN_MAX)]
+    pub name: String,
+    /// This run of it.
+    pub boot: BootId,
+    /// Its region.
+    #[wire(max = TEXT_LEN_MAX)]
+    pub region: String,
+}
+
+/// Who answered.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Welcome {
+    /// Its configured name.
+    #[wire(max = TEXT_LEN_MAX)]
+    pub name: String,
+    /// This run of it.
+    pub boot: BootId,
+    /// Its region.
+    #[wire(max = TEXT_LEN_MAX)]
+    pub region: String,
+}
+
+/// Is anybody there?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Ping {}
+
+/// A user logged in on the gate at the other end of this link.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SessionUp {
+    /// Who.
+    pub user: UserId,
+    /// The login.
+    pub session: SessionId,
+    /// On what.
+    pub device: DeviceId,
+    /// Its kind.
+    pub platform: Platform,
+    /// When, by the gate's clock, milliseconds since 1970. Of two logins of one device the later
+    /// one stays.
+    pub since_ms: u64,
+}
+
+/// A login on the gate at the other end of this link has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SessionDown {
+    /// Who.
+    pub user: UserId,
+    /// The login.
+    pub session: SessionId,
+}
+
+/// A client's request, with who asks. The answer's frame carries the client's answer as it is:
+/// its body, and the `REFUSED` flag where it is a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Forward {
+    /// Who asks, as the token said.
+    pub user: UserId,
+    /// On what.
+    pub device: DeviceId,
+    /// In which login, on which run of which gate.
+    pub session: SessionKey,
+    /// The client's command.
+    pub command: u16,
+    /// The request's body in the binary codec, whatever the client's own is.
+    #[wire(max = LINK_BODY_LEN_MAX)]
+    pub body: Bytes,
+}
+
+/// A message has got its places: tell those who are online.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Push {
+    /// The store's life that the places belong to.
+    pub epoch: Epoch,
+    /// Whose timelines have grown, and to what place.
+    #[wire(max = LINK_TARGETS_MAX)]
+    pub targets: Vec<UserPlace>,
+    /// The message at those places.
+    pub message: Option<Message>,
+    /// The login that knows already, because it gets the ack: its gate's run and its id.
+    pub except: Option<SessionKey>,
+}
+
+/// A place in a user's timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[wire(sealed)]
+pub struct UserPlace {
+    /// Whose timeline.
+    pub user: UserId,
+    /// The place.
+    pub seq: Seq,
+}
+
+/// One login, fenced by the run of the gate that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[wire(sealed)]
+pub struct SessionKey {
+    /// The gate's run.
+    pub boot: BootId,
+    /// The login.
+    pub session: SessionId,
+}
+
+/// The part of a [`Push`] that one gate has to deliver.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PushSessions {
+    /// The store's life that the places belong to.
+    pub epoch: Epoch,
+    /// Which logins, and to what place their timeline has grown.
+    #[wire(max = LINK_TARGETS_MAX)]
+    pub targets: Vec<SessionPlace>,
+    /// The message at those places.
+    pub message: Option<Message>,
+}
+
+/// A place in the timeline of a login's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[wire(sealed)]
+pub struct SessionPlace {
+    /// The login.
+    pub session: SessionId,
+    /// The place.
+    pub seq: Seq,
+}
+
+/// A frame for those of these users who are online.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Relay {
+    /// For whom.
+    #[wire(max = LINK_TARGETS_MAX)]
+    pub users: Vec<UserId>,
+    /// The login that is not told, because it is the cause.
+    pub except: Option<SessionKey>,
+    /// The client's command.
+    pub command: u16,
+    /// The frame's body in the binary codec.
+    #[wire(max = LINK_BODY_LEN_MAX)]
+    pub body: Bytes,
+}
+
+/// The part of a [`Relay`] that one gate has to deliver.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RelaySessions {
+    /// To which logins.
+    #[wire(max = LINK_TARGETS_MAX)]
+    pub sessions: Vec<SessionId>,
+    /// The client's command.
+    pub command: u16,
+    /// The frame's body in the binary codec.
+    #[wire(max = LINK_BODY_LEN_MAX)]
+    pub body: Bytes,
+}

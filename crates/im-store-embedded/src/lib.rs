@@ -1,0 +1,1 @@
+//! im-store-embedded

@@ -1,0 +1,95 @@
+//! Why bytes were refused. Each enum is closed and comparable, so that a test names the exact
+//! refusal it expects. `what` is always the `Struct.field` that was being read.
+
+/// Why a message body was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end before the field does.
+    #[error("{what}: the bytes end inside it")]
+    Missing {
+        /// The field.
+        what: &'static str,
+    },
+    /// Bytes are left over after the last field.
+    #[error("{what}: {left} bytes are left over")]
+    Trailing {
+        /// The message.
+        what: &'static str,
+        /// How many bytes nobody read.
+        left: usize,
+    },
+    /// Text, bytes or a list say that they are longer than the field's named maximum.
+    #[error("{what}: length or count {length} is over the maximum {max}")]
+    TooLong {
+        /// The field.
+        what: &'static str,
+        /// What the bytes claim.
+        length: u32,
+        /// What is allowed.
+        max: u32,
+    },
+    /// Text is not UTF-8.
+    #[error("{what}: not UTF-8")]
+    BadUtf8 {
+        /// The field.
+        what: &'static str,
+    },
+    /// A value that its type does not have: a flag that is neither 0 nor 1, an id with a forbidden
+    /// character.
+    #[error("{what}: {why}")]
+    BadValue {
+        /// The field.
+        what: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A varint over five bytes, over 32 bits, or not in its shortest form.
+    #[error("{what}: its length is not a shortest-form varint of at most 32 bits")]
+    BadVarint {
+        /// The field.
+        what: &'static str,
+    },
+    /// This codec is named in the protocol but not built into this peer.
+    #[error("{what}: codec is not available")]
+    CodecUnavailable {
+        /// The message.
+        what: &'static str,
+    },
+}
+
+/// Why a stream of bytes stopped being a stream of frames. The connection cannot go on after any of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The first bytes are not this protocol's.
+    #[error("the first bytes are not the sim magic")]
+    BadMagic,
+    /// The preamble names a hop that is not this listener's, or none at all.
+    #[error("the preamble names hop {hop:#04x}, which is not this listener's")]
+    BadHop {
+        /// The byte that was sent.
+        hop: u8,
+    },
+    /// The preamble names a version that this peer does not speak.
+    #[error("protocol version {version} is not spoken here")]
+    BadVersion {
+        /// The version that was sent.
+        version: u8,
+    },
+    /// Reserved bytes of the preamble are not zero.
+    #[error("reserved bytes of the preamble are not zero")]
+    BadReserved,
+    /// The header's length is over the maximum of this direction.
+    #[error("frame of {length} bytes is over the maximum {max}")]
+    TooLong {
+        /// What the header claims.
+        length: u32,
+        /// What is allowed.
+        max: u32,
+    },
+    /// A flag bit that this version does not know.
+    #[error("unknown flag bits {bits:#06x}")]
+    UnknownFlags {
+        /// The whole flags field.
+        bits: u16,
+    },
+}

@@ -1,0 +1,168 @@
+//! The frame: one fixed header, then the body. Twelve bytes, big-endian:
+//!
+//! ```text
+//!  0        4         6       8          12
+//! +--------+---------+-------+----------+--------
+//! | length | command | flags | sequence | body …
+//! +--------+---------+-------+----------+--------
+//! ```
+//!
+//! `length` counts the body alone.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::{Encode, FrameError};
+
+/// Set in `command` when the frame answers a request; the low bits repeat the request's command.
+pub const RESPONSE_BIT: u16 = 0x80;
+
+/// What a frame says beside its command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// Nothing set.
+    pub const NONE: Self = Self(0);
+    /// The body is a refusal instead of the command's answer.
+    pub const REFUSED: Self = Self(1);
+    const KNOWN: u16 = 1;
+
+    /// The flags of a received header; bits that this version does not know are refused.
+    pub const fn from_bits(bits: u16) -> Result<Self, FrameError> {
+        if bits & !Self::KNOWN == 0 { Ok(Self(bits)) } else { Err(FrameError::UnknownFlags { bits }) }
+    }
+
+    /// The field on the wire.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Whether the body is a refusal.
+    pub const fn is_refused(self) -> bool {
+        self.0 & Self::REFUSED.0 != 0
+    }
+}
+
+/// The fixed header in front of every body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of body that follow.
+    pub length: u32,
+    /// What the body is; [`RESPONSE_BIT`] marks an answer.
+    pub command: u16,
+    /// What else there is to know about the body.
+    pub flags: Flags,
+    /// Chosen by the requester, repeated in the answer; 0 where nothing is to be answered.
+    pub sequence: u32,
+}
+
+impl Header {
+    /// Bytes of a header.
+    pub const LEN: usize = 12;
+
+    /// Appends the header.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u32(self.length);
+        out.put_u16(self.command);
+        out.put_u16(self.flags.bits());
+        out.put_u32(self.sequence);
+    }
+
+    /// Reads a header and checks its length against `length_max` before anyone reserves it.
+    pub fn decode(bytes: &[u8; Self::LEN], length_max: u32) -> Result<Self, FrameError> {
+        let mut bytes = &bytes[..];
+        let length = bytes.get_u32();
+        if length > length_max {
+            return Err(FrameError::TooLong { length, max: length_max });
+        }
+        Ok(Self {
+            length,
+            command: bytes.get_u16(),
+            flags: Flags::from_bits(bytes.get_u16())?,
+            sequence: bytes.get_u32(),
+        })
+    }
+}
+
+/// One whole frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What the body is; [`RESPONSE_BIT`] marks an answer.
+    pub command: u16,
+    /// What else there is to know about the body.
+    pub flags: Flags,
+    /// Correlates an answer with its request.
+    pub sequence: u32,
+    /// The body, not decoded yet.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// Appends header and body.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.reserve(Header::LEN + self.body.len());
+        let length = self.body.len() as u32;
+        Header { length, command: self.command, flags: self.flags, sequence: self.sequence }.encode(out);
+        out.put_slice(&self.body);
+    }
+
+    /// Appends a frame whose body is `message`, writing the body in place and its length behind.
+    pub fn encode_message(command: u16, flags: Flags, sequence: u32, message: &impl Encode, out: &mut BytesMut) {
+        let start = out.len();
+        Header { length: 0, command, flags, sequence }.encode(out);
+        message.encode(out);
+        let length = (out.len() - start - Header::LEN) as u32;
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Whether this answers a request.
+    pub fn is_response(&self) -> bool {
+        self.command & RESPONSE_BIT != 0
+    }
+}
+
+/// Cuts a stream of bytes into frames. It owns no buffer: what is not a whole frame yet stays in
+/// the caller's, so that a connection that says nothing holds nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Deframer {
+    length_max: u32,
+}
+
+impl Deframer {
+    /// Frames with bodies of at most `length_max` bytes.
+    pub const fn new(length_max: u32) -> Self {
+        Self { length_max }
+    }
+
+    /// The next frame at the front of `buffer`; `None` when more bytes are needed. After an error
+    /// the stream has no next frame: close it.
+    pub fn next(&self, buffer: &mut BytesMut) -> Option<Result<Frame, FrameError>> {
+        let header = match Header::decode(buffer.first_chunk()?, self.length_max) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        let frame_len = Header::LEN + header.length as usize;
+        if buffer.len() < frame_len {
+            return None;
+        }
+        let mut frame = buffer.split_to(frame_len);
+        frame.advance(Header::LEN);
+        Some(Ok(Frame {
+            command: header.command,
+            flags: header.flags,
+            sequence: header.sequence,
+            body: frame.freeze(),
+        }))
+    }
+
+    /// Bytes still missing until the next frame is whole, as far as the front of `buffer` tells; at
+    /// least 1. Never more than a header and the maximum, because a longer claim is refused by
+    /// [`next`](Self::next).
+    pub fn missing(&self, buffer: &[u8]) -> usize {
+        let whole = match buffer.first_chunk().map(|chunk| Header::decode(chunk, self.length_max)) {
+            Some(Ok(header)) => Header::LEN + header.length as usize,
+            _ => Header::LEN,
+        };
+        whole.saturating_sub(buffer.len()).max(1)
+    }
+}
