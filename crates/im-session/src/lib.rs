@@ -1,1 +1,25 @@
-//! im-session
+//! Sans-IO cores: no socket, no clock, no runtime, no randomness of their own. Time is an argument,
+//! outputs are values, and one input is worked off before the next goes in.
+//!
+//! * [`gate_session`]: the gate's side of one client connection, from its first bytes to its end.
+//! * [`client`]: the client's side, and the machine that keeps a timeline in step.
+//! * [`in_flight`]: requests that wait for their answer.
+//! * [`keep_alive`]: who has been silent for how long.
+//! * [`route_table`]: which login of which user is on which gate.
+//! * [`affinity`]: which im-service gets a request.
+//! * [`backoff`]: how long to wait before the next try.
+
+pub mod affinity;
+pub mod backoff;
+pub mod client;
+pub mod gate_session;
+pub mod in_flight;
+pub mod keep_alive;
+pub mod route_table;
+
+pub use affinity::Affinity;
+pub use backoff::Backoff;
+pub use gate_session::{Action, CloseReason, GateSession, GateSessionConfig};
+pub use in_flight::InFlight;
+pub use keep_alive::{LinkHealth, LinkStep};
+pub use route_table::{RouteTable, Superseded};

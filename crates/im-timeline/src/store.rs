@@ -342,7 +342,8 @@ pub trait Store: Send + Sync + 'static {
     fn epoch(&self) -> Epoch;
 
     /// Gives a message its places and makes it durable, together with whatever else arrived meanwhile.
-    /// Appends that one task hands in one after another get ascending places.
+    /// An append is handed in when its future is first polled; of two appends to one timeline the one
+    /// handed in first gets the lower place.
     async fn append(&self, append: Append) -> Result<Placed, AppendError>;
 
     /// How far a user's timeline reaches.
