@@ -2,6 +2,19 @@
 //! metrics, signals and drain, the admin listener, and the `main` that ties them together.
 //!
 //! This crate knows no domain word. It never looks inside a message and never decides what a tier
-//! does; tiers call it, it calls nobody.
+//! does; tiers call it, it calls nobody. A tier's `main.rs` is one call to [`Tier::run`].
 
+pub mod admin;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+mod readiness;
 pub mod settings;
+mod shutdown;
+mod signals;
+mod tier;
+
+pub use readiness::{Condition, Readiness, Unmet};
+pub use shutdown::{Ending, Shutdown};
+pub use signals::{Pulses, Signals};
+pub use tier::{Context, RuntimeSettings, Tier, exit_code};
