@@ -13,6 +13,9 @@ pub trait Encode {
 }
 
 /// Reads itself from the compact binary layout.
+#[diagnostic::on_unimplemented(
+    note = "text, bytes and lists need `#[wire(max = …)]`; a struct needs `#[derive(Decode)]`"
+)]
 pub trait Decode: Sized {
     /// The least number of bytes a value takes; bounds what a claimed count may reserve.
     const LEN_MIN: usize;
@@ -23,6 +26,7 @@ pub trait Decode: Sized {
 
 /// Reads a value whose length or count has a maximum of its own. Text, bytes and lists have only
 /// this, so a field of such a type without `#[wire(max = …)]` does not compile.
+#[diagnostic::on_unimplemented(note = "only text, bytes and lists take `#[wire(max = …)]`")]
 pub trait DecodeLimited: Sized {
     /// The least number of bytes a value takes.
     const LEN_MIN: usize;
@@ -44,9 +48,12 @@ pub fn put_varint(out: &mut BytesMut, mut value: u32) {
 /// Appends one appended field: its length, then its bytes.
 #[doc(hidden)]
 pub fn put_appended(out: &mut BytesMut, value: &dyn Encode) {
-    let mut bytes = BytesMut::new();
-    value.encode(&mut bytes);
-    put_run(out, &bytes);
+    let start = out.len();
+    value.encode(out);
+    let length = out.len() - start;
+    // Only now is the length known: it is written behind the bytes and turned to their front.
+    put_varint(out, length as u32);
+    out[start..].rotate_left(length);
 }
 
 fn put_run(out: &mut BytesMut, bytes: &[u8]) {
@@ -134,13 +141,17 @@ impl<T: Decode> DecodeLimited for Vec<T> {
 
     fn decode_limited(reader: &mut Reader<'_>, what: &'static str, max: u32) -> Result<Self, DecodeError> {
         let count = reader.length(what, max)?;
-        // A claimed count reserves no more than the bytes at hand could hold.
-        let mut items = Self::with_capacity(count.min(reader.left() / T::LEN_MIN.max(1)));
+        let mut items = Self::with_capacity(capacity_for::<T>(count, reader.left()));
         for _ in 0..count {
             items.push(T::decode(reader)?);
         }
         Ok(items)
     }
+}
+
+/// A claimed count reserves no more than the bytes at hand could hold.
+fn capacity_for<T: Decode>(count: usize, left: usize) -> usize {
+    count.min(left / T::LEN_MIN.max(1))
 }
 
 impl<T: Encode> Encode for Option<T> {
@@ -221,5 +232,89 @@ impl Codec {
                 Ok(message)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const WHAT: &str = "Test.list";
+
+    #[test]
+    fn a_claimed_count_reserves_no_more_than_the_bytes_at_hand_hold() {
+        assert_eq!(capacity_for::<u64>(usize::MAX, 80), 10);
+        assert_eq!(capacity_for::<u64>(usize::MAX, 79), 9);
+        assert_eq!(capacity_for::<u64>(usize::MAX, 0), 0);
+        assert_eq!(capacity_for::<u64>(2, 80), 2);
+        assert_eq!(capacity_for::<Nothing>(usize::MAX, 80), 80);
+
+        let mut bytes = BytesMut::new();
+        put_varint(&mut bytes, 3);
+        bytes.put_slice(&[0; 24 + 8]);
+        let items = Vec::<u64>::decode_limited(&mut Reader::new(&bytes), WHAT, u32::MAX).unwrap();
+        assert_eq!((items.len(), items.capacity()), (3, 3));
+    }
+
+    /// Takes no bytes.
+    struct Nothing;
+
+    impl Decode for Nothing {
+        const LEN_MIN: usize = 0;
+
+        fn decode(_: &mut Reader<'_>) -> Result<Self, DecodeError> {
+            Ok(Self)
+        }
+    }
+
+    #[test]
+    fn a_count_over_the_maximum_is_refused_before_its_elements() {
+        let bytes = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        let refusal = DecodeError::TooLong { what: WHAT, length: u32::MAX, max: 8 };
+        assert_eq!(Vec::<u64>::decode_limited(&mut Reader::new(&bytes), WHAT, 8), Err(refusal));
+    }
+
+    #[test]
+    fn options_have_one_spelling() {
+        let read = |bytes: &[u8]| Option::<u8>::decode(&mut Reader::new(bytes));
+        assert_eq!(read(&[0]), Ok(None));
+        assert_eq!(read(&[1, 9]), Ok(Some(9)));
+        assert_eq!(read(&[2, 9]), Err(DecodeError::BadValue { what: "Option", why: "a flag is 0 or 1" }));
+    }
+
+    #[test]
+    fn appended_fields_are_length_and_bytes_at_every_size() {
+        for length in [0usize, 1, 125, 126, 127, 128, 16_380, 16_384, 70_000] {
+            let value = Bytes::from(vec![0xab; length]);
+            let mut inner = BytesMut::new();
+            value.encode(&mut inner);
+            let mut expected = BytesMut::from("before");
+            put_run(&mut expected, &inner);
+
+            let mut out = BytesMut::from("before");
+            put_appended(&mut out, &value);
+            assert_eq!(out, expected, "length {length}");
+        }
+    }
+
+    #[test]
+    fn the_factory_knows_what_it_builds() {
+        assert_eq!(Codec::from_id(CodecId::Binary), Some(Codec::Binary));
+        assert_eq!(Codec::Binary.id(), CodecId::Binary);
+        for id in [CodecId::Json, CodecId::Protobuf, CodecId::Unknown(9)] {
+            assert_eq!(Codec::from_id(id), None);
+        }
+    }
+
+    #[test]
+    fn a_message_ends_where_its_bytes_end() {
+        let mut out = BytesMut::new();
+        Codec::Binary.encode(&7u16, &mut out);
+        assert_eq!(Codec::Binary.decode("M", &out.clone().freeze()), Ok(7u16));
+        out.put_u8(0);
+        let refusal = DecodeError::Trailing { what: "M", left: 1 };
+        assert_eq!(Codec::Binary.decode::<u16>("M", &out.freeze()), Err(refusal));
     }
 }

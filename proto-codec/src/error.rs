@@ -1,5 +1,6 @@
 //! Why bytes were refused. Each enum is closed and comparable, so that a test names the exact
-//! refusal it expects. `what` is always the `Struct.field` that was being read.
+//! refusal it expects. `what` is what was being read: the `Struct.field` where the field has a
+//! maximum or was appended, else the name of the field's type, which reads itself.
 
 /// Why a message body was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

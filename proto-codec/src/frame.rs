@@ -166,3 +166,113 @@ impl Deframer {
         whole.saturating_sub(buffer.len()).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const LENGTH_MAX: u32 = 64;
+    const GOLDEN: [u8; 12] = [0, 0, 0, 3, 0x12, 0x85, 0, 1, 0xde, 0xad, 0xbe, 0xef];
+
+    fn golden() -> Frame {
+        Frame { command: 0x1285, flags: Flags::REFUSED, sequence: 0xdead_beef, body: Bytes::from_static(b"abc") }
+    }
+
+    fn golden_bytes() -> BytesMut {
+        let mut bytes = BytesMut::from(&GOLDEN[..]);
+        bytes.extend_from_slice(b"abc");
+        bytes
+    }
+
+    #[test]
+    fn the_header_is_these_twelve_bytes() {
+        let header = Header { length: 3, command: 0x1285, flags: Flags::REFUSED, sequence: 0xdead_beef };
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        assert_eq!(out, &GOLDEN[..]);
+        assert_eq!(Header::decode(&GOLDEN, LENGTH_MAX), Ok(header));
+    }
+
+    #[test]
+    fn frame_and_message_write_the_same_bytes() {
+        let (mut whole, mut in_place) = (BytesMut::from("before"), BytesMut::from("before"));
+        let message = Bytes::from_static(b"ab");
+        Frame { body: Bytes::from_static(b"\x02ab"), ..golden() }.encode(&mut whole);
+        Frame::encode_message(0x1285, Flags::REFUSED, 0xdead_beef, &message, &mut in_place);
+        assert_eq!(whole, in_place);
+        assert_eq!(&whole[6..18], &GOLDEN[..]);
+    }
+
+    #[test]
+    fn a_length_over_the_maximum_is_refused_from_the_header_alone() {
+        for length in [LENGTH_MAX + 1, u32::MAX] {
+            let mut bytes = GOLDEN;
+            bytes[..4].copy_from_slice(&length.to_be_bytes());
+            let refusal = FrameError::TooLong { length, max: LENGTH_MAX };
+            assert_eq!(Header::decode(&bytes, LENGTH_MAX), Err(refusal));
+
+            let mut buffer = BytesMut::from(&bytes[..]);
+            let capacity = buffer.capacity();
+            let deframer = Deframer::new(LENGTH_MAX);
+            assert_eq!(deframer.missing(&buffer), 1, "a refused claim asks for nothing");
+            assert_eq!(deframer.next(&mut buffer), Some(Err(refusal)));
+            assert_eq!(buffer.capacity(), capacity);
+        }
+        let mut longest = BytesMut::new();
+        Frame { body: Bytes::from(vec![7; LENGTH_MAX as usize]), ..golden() }.encode(&mut longest);
+        assert!(Deframer::new(LENGTH_MAX).next(&mut longest).unwrap().is_ok(), "the maximum itself is allowed");
+    }
+
+    #[test]
+    fn every_unknown_flag_bit_is_refused() {
+        assert_eq!(Flags::from_bits(0), Ok(Flags::NONE));
+        assert_eq!(Flags::from_bits(1), Ok(Flags::REFUSED));
+        for bit in 1..16 {
+            let bits = 1u16 << bit | 1;
+            let mut bytes = GOLDEN;
+            bytes[6..8].copy_from_slice(&bits.to_be_bytes());
+            assert_eq!(Header::decode(&bytes, LENGTH_MAX), Err(FrameError::UnknownFlags { bits }));
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_needs_exactly_what_is_missing() {
+        let (whole, deframer) = (golden_bytes(), Deframer::new(LENGTH_MAX));
+        for cut in 0..whole.len() {
+            let mut buffer = BytesMut::from(&whole[..cut]);
+            assert_eq!(deframer.next(&mut buffer), None, "cut at {cut}");
+            assert_eq!(buffer, whole[..cut], "need-more consumes nothing");
+            let end = if cut < Header::LEN { Header::LEN } else { whole.len() };
+            assert_eq!(deframer.missing(&buffer), end - cut, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn frames_come_off_the_front_one_by_one() {
+        let mut buffer = golden_bytes();
+        buffer.extend_from_slice(&golden_bytes());
+        buffer.extend_from_slice(b"tail");
+        let deframer = Deframer::new(LENGTH_MAX);
+        assert_eq!(deframer.next(&mut buffer), Some(Ok(golden())));
+        assert_eq!(deframer.next(&mut buffer), Some(Ok(golden())));
+        assert_eq!(deframer.next(&mut buffer), None);
+        assert_eq!(buffer, "tail");
+        assert_eq!(deframer.missing(&buffer), 8);
+    }
+
+    #[test]
+    fn a_body_is_a_slice_of_the_buffer() {
+        let mut buffer = golden_bytes();
+        let body_at = buffer[Header::LEN..].as_ptr();
+        let frame = Deframer::new(LENGTH_MAX).next(&mut buffer).unwrap().unwrap();
+        assert_eq!(frame.body.as_ptr(), body_at);
+    }
+
+    #[test]
+    fn an_answer_is_told_by_its_bit() {
+        assert!(golden().is_response());
+        assert!(!Frame { command: 0x1205, ..golden() }.is_response());
+    }
+}

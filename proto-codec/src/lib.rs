@@ -20,6 +20,8 @@
 mod codec;
 mod error;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod preamble;
 mod reader;
 mod wire_enum;

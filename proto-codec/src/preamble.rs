@@ -74,3 +74,48 @@ impl Preamble {
         Ok(Self { hop, version })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: [u8; PREAMBLE_LEN] = *b"SIM!C\x01\x00\x00";
+    const LINK: [u8; PREAMBLE_LEN] = *b"SIM!L\x01\x00\x00";
+
+    fn with(index: usize, byte: u8) -> [u8; PREAMBLE_LEN] {
+        let mut bytes = CLIENT;
+        bytes[index] = byte;
+        bytes
+    }
+
+    #[test]
+    fn the_preamble_is_these_eight_bytes() {
+        assert_eq!(Preamble::current(Hop::Client).encode(), CLIENT);
+        assert_eq!(Preamble::current(Hop::Link).encode(), LINK);
+        assert_eq!(Preamble::decode(CLIENT, Hop::Client), Ok(Preamble::current(Hop::Client)));
+        assert_eq!(Preamble::decode(LINK, Hop::Link), Ok(Preamble::current(Hop::Link)));
+    }
+
+    #[test]
+    fn each_wrong_byte_has_its_own_refusal() {
+        for (index, byte) in MAGIC.iter().enumerate() {
+            assert_eq!(Preamble::decode(with(index, byte ^ 0x20), Hop::Client), Err(FrameError::BadMagic));
+        }
+        assert_eq!(Preamble::decode(LINK, Hop::Client), Err(FrameError::BadHop { hop: b'L' }));
+        assert_eq!(Preamble::decode(CLIENT, Hop::Link), Err(FrameError::BadHop { hop: b'C' }));
+        assert_eq!(Preamble::decode(with(4, 0), Hop::Client), Err(FrameError::BadHop { hop: 0 }));
+        for version in [0, 2, 255] {
+            assert_eq!(Preamble::decode(with(5, version), Hop::Client), Err(FrameError::BadVersion { version }));
+        }
+        for index in [6, 7] {
+            assert_eq!(Preamble::decode(with(index, 1), Hop::Client), Err(FrameError::BadReserved));
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_not_mistaken() {
+        for bytes in [*b"GET / HT", *b"\x16\x03\x01\x02\x00\x01\x00\x01", [0; 8], [0xff; 8]] {
+            assert_eq!(Preamble::decode(bytes, Hop::Client), Err(FrameError::BadMagic));
+        }
+    }
+}

@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
     pub fn appended<T>(
         &mut self,
         what: &'static str,
-        read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
         let length = self.varint(what)? as usize;
         let mut sub = self.sub(what, length)?;
@@ -152,5 +152,166 @@ impl<'a> Reader<'a> {
             self.take(what, length)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const WHAT: &str = "Test.field";
+    const MISSING: DecodeError = DecodeError::Missing { what: WHAT };
+    const BAD_VARINT: DecodeError = DecodeError::BadVarint { what: WHAT };
+
+    /// Reads `bytes` whole, and then every shorter front of them, which must be refused as missing.
+    fn whole_and_cut<T: PartialEq + std::fmt::Debug>(
+        bytes: &[u8],
+        value: T,
+        read: impl for<'a> Fn(&mut Reader<'a>) -> Result<T, DecodeError>,
+    ) {
+        let mut reader = Reader::new(bytes);
+        assert_eq!(read(&mut reader), Ok(value));
+        assert_eq!(reader.finish(WHAT), Ok(()));
+        for cut in 0..bytes.len() {
+            assert_eq!(read(&mut Reader::new(&bytes[..cut])), Err(MISSING), "{bytes:02x?} cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn every_method_reads_a_whole_value_and_misses_a_cut_one() {
+        whole_and_cut(&[0xfe], 0xfe, |r| r.u8(WHAT));
+        whole_and_cut(&[1, 2], 0x0102, |r| r.u16(WHAT));
+        whole_and_cut(&[1, 2, 3, 4], 0x0102_0304, |r| r.u32(WHAT));
+        whole_and_cut(&[1, 2, 3, 4, 5, 6, 7, 8], 0x0102_0304_0506_0708, |r| r.u64(WHAT));
+        whole_and_cut(&[0], false, |r| r.flag(WHAT));
+        whole_and_cut(&[1], true, |r| r.flag(WHAT));
+        whole_and_cut(&[0xff, 0xff, 0xff, 0xff, 0x0f], u32::MAX, |r| r.varint(WHAT));
+        whole_and_cut(&[0xac, 0x02], 300, |r| r.length(WHAT, 300));
+        whole_and_cut(b"abc", b"abc".to_vec(), |r| r.take(WHAT, 3).map(<[u8]>::to_vec));
+        whole_and_cut(b"\x03abc", b"abc".to_vec(), |r| r.run(WHAT, 3).map(<[u8]>::to_vec));
+        whole_and_cut(b"\x03abc", Bytes::from_static(b"abc"), |r| r.bytes(WHAT, 3));
+        whole_and_cut("\u{3}é!".as_bytes(), "é!".to_owned(), |r| r.text(WHAT, 3).map(str::to_owned));
+        whole_and_cut(&[9, 8], 0x0908, |r| r.sub(WHAT, 2).and_then(|mut sub| sub.u16(WHAT)));
+        whole_and_cut(&[2, 9, 8], 0x0908, |r| r.appended(WHAT, |sub| sub.u16(WHAT)));
+        whole_and_cut(&[2, 9, 8, 0, 1, 7], (), |r| r.skip_appended(WHAT, 3));
+    }
+
+    #[test]
+    fn a_refused_read_leaves_the_reader_where_it_was() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert_eq!(reader.u32(WHAT), Err(MISSING));
+        assert!(reader.sub(WHAT, 4).is_err());
+        assert_eq!(reader.left(), 3);
+    }
+
+    #[test]
+    fn a_flag_is_zero_or_one() {
+        for byte in 2..=u8::MAX {
+            let refusal = DecodeError::BadValue { what: WHAT, why: "a flag is 0 or 1" };
+            assert_eq!(Reader::new(&[byte]).flag(WHAT), Err(refusal));
+        }
+    }
+
+    #[test]
+    fn varints_have_one_form() {
+        let forms: [(&[u8], u32); 8] = [
+            (&[0x00], 0),
+            (&[0x7f], 127),
+            (&[0x80, 0x01], 128),
+            (&[0xff, 0x7f], 16_383),
+            (&[0x80, 0x80, 0x01], 16_384),
+            (&[0x80, 0x80, 0x80, 0x01], 1 << 21),
+            (&[0x80, 0x80, 0x80, 0x80, 0x01], 1 << 28),
+            (&[0xff, 0xff, 0xff, 0xff, 0x0f], u32::MAX),
+        ];
+        for (bytes, value) in forms {
+            whole_and_cut(bytes, value, |r| r.varint(WHAT));
+            let mut written = bytes::BytesMut::new();
+            crate::codec::put_varint(&mut written, value);
+            assert_eq!(written, bytes);
+        }
+    }
+
+    #[test]
+    fn overlong_and_oversized_varints_are_refused() {
+        let refused: [&[u8]; 8] = [
+            &[0x80, 0x00],
+            &[0xff, 0x00],
+            &[0x80, 0x80, 0x00],
+            &[0xff, 0xff, 0xff, 0xff, 0x00],
+            // 33 bits and more.
+            &[0xff, 0xff, 0xff, 0xff, 0x10],
+            &[0x80, 0x80, 0x80, 0x80, 0x7f],
+            // Five bytes, and not done yet.
+            &[0x80, 0x80, 0x80, 0x80, 0x80],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        ];
+        for bytes in refused {
+            assert_eq!(Reader::new(bytes).varint(WHAT), Err(BAD_VARINT), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_length_meets_its_maximum_before_the_bytes_behind_it() {
+        // Nothing stands behind the length: a reader that went for the bytes first would say Missing.
+        let claims = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        let refusal = DecodeError::TooLong { what: WHAT, length: u32::MAX, max: 4 };
+        assert_eq!(Reader::new(&claims).length(WHAT, 4), Err(refusal));
+        assert_eq!(Reader::new(&claims).run(WHAT, 4), Err(refusal));
+        assert_eq!(Reader::new(&claims).bytes(WHAT, 4), Err(refusal));
+        assert_eq!(Reader::new(&claims).text(WHAT, 4), Err(refusal));
+        assert_eq!(Reader::new(b"\x05abcde").run(WHAT, 4), Err(DecodeError::TooLong { what: WHAT, length: 5, max: 4 }));
+        assert_eq!(Reader::new(b"\x04abcde").run(WHAT, 4), Ok(&b"abcd"[..]));
+    }
+
+    #[test]
+    fn text_is_utf8() {
+        for bytes in [&b"\x01\xff"[..], b"\x02\xc3\x28", b"\x02\xc0\x80", b"\x03\xed\xa0\x80", b"\x01\xc3"] {
+            assert_eq!(Reader::new(bytes).text(WHAT, 9), Err(DecodeError::BadUtf8 { what: WHAT }), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_sub_reader_ends_at_its_length_and_the_outer_goes_on_behind() {
+        let mut outer = Reader::new(&[1, 2, 3]);
+        let mut sub = outer.sub(WHAT, 2).unwrap();
+        assert_eq!(sub.u8(WHAT), Ok(1));
+        assert_eq!(sub.finish(WHAT), Err(DecodeError::Trailing { what: WHAT, left: 1 }));
+        assert_eq!(sub.u8(WHAT), Ok(2));
+        assert_eq!(sub.u8(WHAT), Err(MISSING));
+        assert_eq!(sub.finish(WHAT), Ok(()));
+        assert_eq!(outer.u8(WHAT), Ok(3));
+        assert_eq!(outer.finish(WHAT), Ok(()));
+    }
+
+    #[test]
+    fn an_appended_field_fills_its_length_exactly() {
+        let read = |bytes: &[u8]| Reader::new(bytes).appended(WHAT, |sub| sub.u16(WHAT));
+        assert_eq!(read(&[3, 9, 8, 7]), Err(DecodeError::Trailing { what: WHAT, left: 1 }));
+        // The bytes are there, but behind the field's own end.
+        assert_eq!(read(&[1, 9, 8, 7]), Err(MISSING));
+    }
+
+    #[test]
+    fn bytes_are_slices_of_the_frame() {
+        let frame = Bytes::from(b"\x00\x03abc\x02de".to_vec());
+        let mut reader = Reader::over(&frame);
+        reader.u8(WHAT).unwrap();
+        let first = reader.bytes(WHAT, 3).unwrap();
+        let second = reader.sub(WHAT, 3).and_then(|mut sub| sub.bytes(WHAT, 3)).unwrap();
+        assert_eq!((&first[..], &second[..]), (&b"abc"[..], &b"de"[..]));
+        assert_eq!(first.as_ptr(), frame[2..].as_ptr());
+        assert_eq!(second.as_ptr(), frame[6..].as_ptr());
+
+        let copied = Reader::new(&frame[1..]).bytes(WHAT, 3).unwrap();
+        assert!(!frame.as_ptr_range().contains(&copied.as_ptr()), "plain bytes cannot be shared");
+    }
+
+    #[test]
+    fn empty_byte_fields_are_fine_in_a_frame() {
+        let frame = Bytes::from_static(b"\x00");
+        assert_eq!(Reader::over(&frame).bytes(WHAT, 0), Ok(Bytes::new()));
     }
 }

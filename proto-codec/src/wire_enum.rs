@@ -55,3 +55,43 @@ macro_rules! wire_enum {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    // The macro declares enums of a crate's interface; this one stays in its module.
+    #![allow(unreachable_pub)]
+
+    use crate::{Decode, Encode, Reader};
+    use bytes::BytesMut;
+
+    crate::wire_enum! {
+        /// With a hole between its numbers.
+        pub enum Colour: u16 {
+            /// One.
+            Red = 1,
+            /// Three.
+            Blue = 3,
+        }
+    }
+
+    #[test]
+    fn every_number_comes_back_as_it_went() {
+        for number in 0..=u16::MAX {
+            let colour = Colour::from_number(number);
+            assert_eq!(colour.number(), number);
+            assert_eq!(Colour::KNOWN.contains(&colour), !matches!(colour, Colour::Unknown(_)));
+
+            let mut out = BytesMut::new();
+            colour.encode(&mut out);
+            assert_eq!(out, &number.to_be_bytes()[..]);
+            assert_eq!(Colour::decode(&mut Reader::new(&out)), Ok(colour));
+        }
+    }
+
+    #[test]
+    fn numbers_have_their_names() {
+        assert_eq!(Colour::KNOWN, [Colour::Red, Colour::Blue]);
+        assert_eq!(Colour::from_number(3), Colour::Blue);
+        assert_eq!(Colour::from_number(2), Colour::Unknown(2));
+    }
+}

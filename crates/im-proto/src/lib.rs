@@ -7,6 +7,8 @@
 //! * [`limits`]: every named maximum, with its arithmetic.
 
 pub mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ids;
 pub mod limits;
 pub mod link;

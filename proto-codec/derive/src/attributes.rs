@@ -41,13 +41,26 @@ impl Message {
         let first_appended = fields.iter().position(|f| f.since.is_some()).unwrap_or(fields.len());
         let mut base = fields;
         let appended = base.split_off(first_appended);
+        let mut newest = 0;
         for field in &appended {
             let Some(since) = &field.since else {
-                return Err(Error::new_spanned(&field.name, "a field of the first version stands before appended ones"));
+                return Err(Error::new_spanned(
+                    &field.name,
+                    "a field of the first version stands before appended ones",
+                ));
             };
             if sealed {
                 return Err(Error::new_spanned(since, "a sealed struct cannot have appended fields"));
             }
+            let version = since.base10_parse::<u8>()?;
+            if version < newest {
+                return Err(Error::new_spanned(since, "fields are appended in the order of their versions"));
+            }
+            newest = version;
+        }
+        // Their count is one byte on the wire.
+        if appended.len() > usize::from(u8::MAX) {
+            return Err(Error::new_spanned(&input.ident, "a struct has at most 255 appended fields"));
         }
         Ok(Self { name: input.ident.clone(), sealed, base, appended })
     }

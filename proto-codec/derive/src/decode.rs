@@ -21,12 +21,13 @@ pub(crate) fn expand(message: &Message) -> TokenStream {
     let tail = (!message.sealed).then(|| {
         let read_appended = message.appended.iter().map(|field| {
             let (binding, what, read) = (binding(field), message.what(field), read(message, field));
+            let ty = &field.ty;
             quote! {
                 let #binding = if appended > 0 {
                     appended -= 1;
                     reader.appended(#what, |reader| #read)?
                 } else {
-                    ::core::default::Default::default()
+                    <#ty as ::core::default::Default>::default()
                 };
             }
         });

@@ -1,0 +1,8 @@
+use proto_codec::{Decode, Encode};
+
+#[derive(Encode, Decode)]
+struct Message {
+    text: String,
+}
+
+fn main() {}

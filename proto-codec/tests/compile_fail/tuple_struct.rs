@@ -1,0 +1,6 @@
+use proto_codec::{Decode, Encode};
+
+#[derive(Encode, Decode)]
+struct Message(u32, u32);
+
+fn main() {}
