@@ -1,0 +1,137 @@
+//! The command line. Every scenario takes the same [`Load`]; what starts or finds the servers differs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::worker::SOCKETS_PER_WORKER_MAX;
+
+/// Puts load on sim and reports what it took.
+#[derive(Debug, Parser)]
+#[command(name = "sim-loadtest", version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// The bare baseline: TLS client → A → B → C and back over loopback, nothing stored.
+    Relay(RelayArgs),
+    /// The three hops of the baseline, for a coordinator on the other end of stdin and stdout.
+    #[command(hide = true)]
+    ServeRelay(ServeRelayArgs),
+    /// Client connections, for a coordinator on the other end of stdin and stdout.
+    #[command(hide = true)]
+    LoadWorker,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RelayArgs {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// C appends every message to a file and answers after fdatasync, group commit.
+    #[arg(long)]
+    pub(crate) durable: bool,
+    /// Where the file of --durable goes; a temporary folder unless given.
+    #[arg(long, value_name = "DIR", requires = "durable")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServeRelayArgs {
+    /// Append to a file in this folder before answering.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) durable: Option<PathBuf>,
+}
+
+/// How much load, for how long.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Load {
+    /// Client connections, all together.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: u32,
+    /// Messages that one connection may have unanswered: 1 unless given, 64 with --rate.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) in_flight: Option<u32>,
+    /// Open loop: messages per second, all connections together. Latency then counts from the time
+    /// a message was due. Without it each answer is followed by the next message at once.
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// Seconds that are measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
+    /// Seconds of load before the measured ones.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub(crate) warmup: u32,
+    /// Load worker processes: one per CPU unless given, and as many more as the connections need.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) workers: Option<u32>,
+    /// Print the report as one JSON object on the last line of stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Load {
+    /// In an open loop the window is only a bound on memory, so it stands further open.
+    pub(crate) fn in_flight(&self) -> u32 {
+        match (self.in_flight, self.rate) {
+            (Some(in_flight), _) => in_flight,
+            (None, Some(_)) => 64,
+            (None, None) => 1,
+        }
+    }
+
+    pub(crate) fn measured(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
+    pub(crate) fn warmup(&self) -> Duration {
+        Duration::from_secs(self.warmup.into())
+    }
+
+    /// One worker per CPU, because a worker is one thread; more when a process may not open as many
+    /// files; never more than there are connections.
+    pub(crate) fn workers(&self, cpus: u32) -> u32 {
+        let needed = self.connections.div_ceil(SOCKETS_PER_WORKER_MAX);
+        self.workers.unwrap_or(cpus).max(needed).min(self.connections)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn load(arguments: &[&str]) -> Load {
+        let line = ["sim-loadtest", "relay"].iter().chain(arguments);
+        match Args::try_parse_from(line).unwrap().scenario {
+            Scenario::Relay(args) => args.load,
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_window_is_one_in_a_closed_loop_and_wide_in_an_open_one() {
+        assert_eq!(load(&[]).in_flight(), 1);
+        assert_eq!(load(&["--rate", "10"]).in_flight(), 64);
+        assert_eq!(load(&["--rate", "10", "--in-flight", "3"]).in_flight(), 3);
+    }
+
+    #[test]
+    fn workers_follow_cpus_until_files_or_connections_bind() {
+        assert_eq!(load(&[]).workers(2), 2);
+        assert_eq!(load(&["--connections", "1"]).workers(2), 1);
+        assert_eq!(load(&["--connections", "45001"]).workers(2), 4);
+        assert_eq!(load(&["--workers", "1"]).workers(2), 1);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [["--connections", "0"], ["--in-flight", "0"], ["--seconds", "0"], ["--rate", "0"]] {
+            assert!(Args::try_parse_from(["sim-loadtest", "relay"].iter().chain(&line)).is_err(), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Progress on stderr: a bar on a terminal, one line a second elsewhere.
+
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+pub(crate) struct Progress {
+    what: String,
+    seconds: u64,
+    second: u64,
+    answered_before: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn start(what: &str, length: Duration) -> Self {
+        let seconds = length.as_secs();
+        let bar = stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} s {msg}");
+            ProgressBar::new(seconds)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                .with_prefix(what.to_owned())
+        });
+        Self { what: what.to_owned(), seconds, second: 0, answered_before: 0, bar }
+    }
+
+    /// Called once a second with the sum of answers so far.
+    pub(crate) fn tick(&mut self, answered: u64) {
+        let per_second = answered.saturating_sub(self.answered_before);
+        self.answered_before = answered;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(self.second.min(self.seconds));
+                bar.set_message(format!("{per_second}/s"));
+            }
+            None => eprintln!("{}: {}/{} s, {per_second}/s", self.what, self.second, self.seconds),
+        }
+        self.second += 1;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

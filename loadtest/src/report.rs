@@ -1,0 +1,112 @@
+//! What a scenario prints at its end: for people, or as one JSON object.
+
+use serde::Serialize;
+
+use crate::args::Load;
+use crate::coordinator::Measured;
+use crate::histogram::Quantiles;
+use crate::machine::Machine;
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Workload {
+    pub(crate) connections: u32,
+    pub(crate) in_flight: u32,
+    /// Messages per second in an open loop; null in a closed one.
+    pub(crate) rate: Option<u32>,
+    pub(crate) seconds: u32,
+    pub(crate) warmup: u32,
+    pub(crate) workers: u32,
+}
+
+impl Workload {
+    pub(crate) fn new(load: &Load, cpus: u32) -> Self {
+        Self {
+            connections: load.connections,
+            in_flight: load.in_flight(),
+            rate: load.rate,
+            seconds: load.seconds,
+            warmup: load.warmup,
+            workers: load.workers(cpus),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RelayReport {
+    scenario: &'static str,
+    relay_per_second: f64,
+    server_cpu_us_per_message: f64,
+    client_cpu_us_per_message: f64,
+    ack_ms: Quantiles,
+    answered: u64,
+    unanswered: u64,
+    durable: bool,
+    #[serde(flatten)]
+    workload: Workload,
+    machine: Machine,
+}
+
+impl RelayReport {
+    pub(crate) fn new(measured: &Measured, workload: Workload, durable: bool, machine: Machine) -> Self {
+        Self {
+            scenario: "relay",
+            relay_per_second: measured.per_second(),
+            server_cpu_us_per_message: measured.server_cpu_us_per_message(),
+            client_cpu_us_per_message: measured.client_cpu_us_per_message(),
+            ack_ms: measured.ack.quantiles(),
+            answered: measured.answered,
+            unanswered: measured.unanswered,
+            durable,
+            workload,
+            machine,
+        }
+    }
+}
+
+/// Prints a report as the last line of stdout, or as an indented object for people.
+pub(crate) fn print(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
+    println!("{}", if json { serde_json::to_string(report)? } else { serde_json::to_string_pretty(report)? });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine { cpus: 2, cpu_model: "a".to_owned(), kernel: "b".to_owned(), memory_bytes: 3 }
+    }
+
+    fn workload() -> Workload {
+        Workload { connections: 10, in_flight: 4, rate: None, seconds: 2, warmup: 1, workers: 1 }
+    }
+
+    #[test]
+    fn the_relay_report_has_every_field_that_scripts_read() {
+        let measured = Measured {
+            answered: 3000,
+            server_cpu: Duration::from_millis(60),
+            time: Duration::from_secs(2),
+            ..Measured::default()
+        };
+        let report = RelayReport::new(&measured, workload(), true, machine());
+        let json: serde_json::Value = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert_eq!(json["relay_per_second"], 1500.0);
+        assert_eq!(json["server_cpu_us_per_message"], 20.0);
+        assert_eq!(json["durable"], true);
+        assert_eq!(json["connections"], 10);
+        assert_eq!(json["in_flight"], 4);
+        assert_eq!(json["seconds"], 2);
+        assert!(json["rate"].is_null());
+        assert_eq!(json["machine"]["cpus"], 2);
+        assert_eq!(json["machine"]["kernel"], "b");
+        for quantile in ["p50", "p90", "p99", "p999"] {
+            assert!(json["ack_ms"][quantile].is_number(), "{quantile}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `relay`: the bare baseline by itself.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+
+use super::DataFolder;
+use crate::args::RelayArgs;
+use crate::child::Child;
+use crate::coordinator::Fleet;
+use crate::machine::Machine;
+use crate::relay::{CONNECTIONS_MAX, Ready};
+use crate::report::{self, RelayReport, Workload};
+
+pub(crate) fn relay(args: &RelayArgs) -> anyhow::Result<()> {
+    super::runtime()?.block_on(run(args))
+}
+
+async fn run(args: &RelayArgs) -> anyhow::Result<()> {
+    let load = &args.load;
+    let machine = Machine::read();
+    let folder = if args.durable { Some(DataFolder::new(args.data.as_deref())?) } else { None };
+    let mut server = Server::start(folder.as_ref().map(DataFolder::path), load.connections).await?;
+    let mut fleet = Fleet::connect(load, server.ready.port, &server.ready.certificate).await?;
+    let measured = fleet.run("relay", server.pid()?, load.warmup(), load.measured()).await?;
+    report::print(&RelayReport::new(&measured, Workload::new(load, machine.cpus), args.durable, machine), load.json)
+}
+
+/// The relay in a process of its own.
+#[derive(Debug)]
+pub(super) struct Server {
+    child: Child,
+    pub(super) ready: Ready,
+}
+
+impl Server {
+    /// `durable` is the folder for the file that C appends to.
+    pub(super) async fn start(durable: Option<&Path>, connections: u32) -> anyhow::Result<Self> {
+        ensure!(
+            connections <= CONNECTIONS_MAX,
+            "the relay takes {CONNECTIONS_MAX} connections at most: more do not fit the open files of one process"
+        );
+        let mut arguments = vec!["serve-relay"];
+        if let Some(folder) = durable {
+            arguments.extend(["--durable", folder.to_str().context("the folder's name is not UTF-8")?]);
+        }
+        let mut child = Child::start("relay server", &arguments)?;
+        let ready = child.recv().await.context("start the relay")?;
+        Ok(Self { child, ready })
+    }
+
+    pub(super) fn pid(&mut self) -> anyhow::Result<u32> {
+        self.child.pid()
+    }
+}
