@@ -11,8 +11,13 @@
 //! 4. The same sender and client message id again changes nothing and returns the same place; with
 //!    other content it is refused.
 
+pub mod conformance;
+pub mod memory;
+mod rules;
 mod store;
 
+pub use memory::{Disk, MemoryOptions, MemoryStore, SyncFault};
+pub use rules::user_key;
 pub use store::{
     Append, AppendError, Change, CommitError, ConversationHead, DumpCursor, DumpPage, DumpRow, Expect, HistoryRange,
     LoadError, Placed, Record, RecordPage, Store, StoreError, SweepPolicy, Swept, SyncHead, SyncPage, Table,

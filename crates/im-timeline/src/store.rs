@@ -334,8 +334,9 @@ pub enum LoadError {
 
 /// Keeps timelines and records.
 ///
-/// Every method may be called by many tasks at once, and a dropped future never leaves half a
-/// change: an append or commit that was handed in either happens wholly or not at all.
+/// Every method may be called by many tasks at once. An append or commit is handed in when its future
+/// is polled first, without waiting for a place in a queue. A dropped future never leaves half a
+/// change: what was handed in either happens wholly or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Which life of the store this is; never 0.
@@ -354,11 +355,8 @@ pub trait Store: Send + Sync + 'static {
     async fn sync(&self, user: &UserId, after: Seq, limit: usize) -> Result<SyncPage, StoreError>;
 
     /// Rows of a conversation's history, cut short like [`sync`](Self::sync).
-    async fn history(
-        &self,
-        conversation: &ConversationId,
-        range: HistoryRange,
-    ) -> Result<ConversationHead, StoreError>;
+    async fn history(&self, conversation: &ConversationId, range: HistoryRange)
+    -> Result<ConversationHead, StoreError>;
 
     /// Forgets a user's timeline up to and including `through` (never past its head) and returns
     /// the new floor. Histories keep the messages, and numbers go on as if nothing had happened.
@@ -368,7 +366,8 @@ pub trait Store: Send + Sync + 'static {
     /// timeline only a run from its beginning is removed, so that what is left stays dense.
     async fn sweep(&self, policy: SweepPolicy) -> Result<Swept, StoreError>;
 
-    /// Changes records: all of them, durably, or none.
+    /// Changes records: all of them, durably, or none. They happen in their order, so that each one
+    /// expects of what those before it left.
     async fn commit(&self, changes: Vec<Change>) -> Result<(), CommitError>;
 
     /// One record's value.
@@ -378,10 +377,12 @@ pub trait Store: Send + Sync + 'static {
     async fn records(&self, table: Table, prefix: &str, after: &str, limit: usize) -> Result<RecordPage, StoreError>;
 
     /// Every row, piece by piece. Not a snapshot: appends that happen meanwhile may or may not be in it.
+    /// A row that stays in its place is in it exactly once, and rows of one timeline come ascending.
     async fn dump(&self, after: Option<DumpCursor>, limit: usize) -> Result<DumpPage, StoreError>;
 
-    /// Takes the rows of a dump into a store that was empty when the import began. The store keeps
-    /// its own, new epoch, so that clients notice.
+    /// Takes the rows of a dump into a store that was empty when the import began: the first call
+    /// finds it empty, and nothing but further calls has written since. The store keeps its own, new
+    /// epoch, so that clients notice.
     async fn load(&self, rows: Vec<DumpRow>) -> Result<(), LoadError>;
 
     /// Finishes what was handed in, makes it durable and ends. Later calls fail with
