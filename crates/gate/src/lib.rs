@@ -1,1 +1,18 @@
-//! gate
+//! The gate: ends client connections. It knows connections, not conversations: it frames, checks
+//! tokens, keeps time, passes requests to a route and brings back what is for its clients.
+//!
+//! * [`connection`]: the task of one client connection.
+//! * [`sessions`]: the logins that this gate holds.
+//! * [`upstream`]: the links to the routes, and the requests that wait on them.
+//! * [`app`]: everything put together, and started.
+//!
+//! Nothing here needs to survive: a gate that dies costs its clients a reconnect.
+
+pub mod app;
+mod connection;
+mod http;
+mod sessions;
+mod upstream;
+
+pub use app::{Gate, GateConfig};
+pub use im_session::GateSessionConfig;

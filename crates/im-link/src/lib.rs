@@ -1,1 +1,22 @@
-//! im-link
+//! The async shell around the cores: sockets, TLS, frames in and out, links between tiers.
+//!
+//! * [`network`]: where streams come from; real TCP, or a simulation's.
+//! * [`tls`] and [`certs`]: one crypto provider, configurations made from files, development certificates.
+//! * [`frame_io`] and [`outbound`]: frames over a stream, with no buffer while nothing is said.
+//! * [`link`]: a multiplexed connection between two tiers, and how it is dialled and accepted.
+//!
+//! One task owns each connection. It reads, hands frames to a handler that must not block, and
+//! writes what others have put into the connection's [`outbound::Outbound`], everything that has
+//! gathered in one write.
+
+pub mod certs;
+pub mod frame_io;
+pub mod link;
+pub mod network;
+pub mod outbound;
+pub mod tls;
+
+pub use frame_io::FrameIo;
+pub use link::{Handler, Identity, Link, LinkConfig, LinkEnd, LinkId, Peer};
+pub use network::{BoxIo, Io, Listener, Network, Tcp};
+pub use outbound::{Outbound, PushError};

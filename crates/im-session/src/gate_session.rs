@@ -13,12 +13,10 @@
 
 use std::time::{Duration, Instant};
 
-use im_proto::client::{
-    Auth, AuthAck, Command, Encryption, HandShake, HandShakeAck, KickReason,
-};
+use im_proto::client::{Auth, AuthAck, Command, Encryption, HandShake, HandShakeAck, KickReason};
 use im_proto::limits::CLIENT_FRAME_LEN_MAX;
 use im_proto::{DeviceId, Refusal, RefusalCode, SessionId, UserId};
-use proto_codec::{Bytes, Codec, Frame, FrameError, Hop, PROTOCOL_VERSION, PREAMBLE_LEN, Preamble};
+use proto_codec::{Bytes, Codec, Frame, FrameError, Hop, PREAMBLE_LEN, PROTOCOL_VERSION, Preamble};
 
 /// Times of a client connection.
 #[derive(Clone, Copy, Debug)]
@@ -168,9 +166,7 @@ impl GateSession {
                 self.since = now;
                 self.on_request(frame, command)
             }
-            (State::Hello | State::Login, _) => {
-                self.refuse_and_close(&frame, RefusalCode::NotLoggedIn.into())
-            }
+            (State::Hello | State::Login, _) => self.refuse_and_close(&frame, RefusalCode::NotLoggedIn.into()),
             (State::Preamble | State::Checking(_) | State::Closed, _) => Action::None,
         }
     }

@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn of_two_logins_of_one_device_the_later_stays_whichever_comes_first() {
-        for (first, second) in [(up(1, "phone", 100), up(2, "phone", 200)), (up(2, "phone", 200), up(1, "phone", 100))] {
+        for (first, second) in [(up(1, "phone", 100), up(2, "phone", 200)), (up(2, "phone", 200), up(1, "phone", 100))]
+        {
             let mut table = RouteTable::default();
             table.gate_up(1, BootId(10));
             table.session_up(1, first);

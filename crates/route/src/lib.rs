@@ -1,1 +1,16 @@
-//! route
+//! The route: the rendezvous of one region. Gates and im-services dial it; it knows which login of
+//! which user is on which gate, passes requests to an im-service and what comes back to the gates
+//! that hold the user. It stores nothing and decides nothing: all it holds is soft, and all it
+//! passes on is idempotent, so a standby may do the same at the same time.
+//!
+//! * [`app`]: started and stopped.
+//! * `directory`: gates, logins, and delivery to them.
+//! * `services`: im-services, and the requests that wait on them.
+//! * `traffic`: what happens to each frame.
+
+pub mod app;
+mod directory;
+mod services;
+mod traffic;
+
+pub use app::{Route, RouteConfig};

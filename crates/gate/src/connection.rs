@@ -1,0 +1,259 @@
+//! The task of one client connection: from the accepted socket to its end.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use im_auth::Verifier;
+use im_link::{BoxIo, FrameIo, link};
+use im_proto::client::{Auth, Command, Empty, KickReason, Kickout};
+use im_proto::limits::CLIENT_FRAME_LEN_MAX;
+use im_proto::{Refusal, RefusalCode};
+use im_session::{Action, CloseReason, GateSession, GateSessionConfig};
+use proto_codec::{Bytes, Flags, FrameError};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::{debug, info};
+
+use crate::sessions::{Client, Sessions};
+use crate::upstream::{Upstream, unix_ms};
+
+/// Reads per wake-up, so that one busy client does not keep its thread from the others.
+const READS_PER_WAKE: usize = 4;
+
+/// Time for the last words to leave, so that a client that does not read cannot hold on.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What every connection of a gate shares.
+pub(crate) struct Shared {
+    pub(crate) config: GateSessionConfig,
+    pub(crate) verifier: Verifier,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) upstream: Arc<Upstream>,
+    /// Bytes that may wait for one client.
+    pub(crate) outbound_bytes_max: usize,
+    /// Requests of one client under way at once; over it the gate stops reading from it.
+    pub(crate) in_flight_max: u32,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr) {
+    let now = link::now();
+    let session = GateSession::new(now);
+    let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
+    let client = Arc::new(Client::new(shared.outbound_bytes_max));
+    let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);
+    let mut connection = Connection { shared, io, address, session, client, timer, ending: false };
+    poll_fn(|cx| connection.poll(cx)).await;
+    connection.leave();
+}
+
+struct Connection<'a> {
+    shared: &'a Shared,
+    io: FrameIo,
+    address: SocketAddr,
+    session: GateSession,
+    client: Arc<Client>,
+    /// The session's deadline, or the flush timeout once the end has been decided.
+    timer: Pin<&'a mut Sleep>,
+    ending: bool,
+}
+
+impl Connection<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.outbound.register(cx.waker());
+        if let Some(reason) = self.client.kicked() {
+            let action = self.session.on_kick(reason);
+            self.act(action);
+        }
+        if !self.ending && self.read(cx).is_break() {
+            return Poll::Ready(());
+        }
+        if self.watch(cx).is_break() {
+            return Poll::Ready(());
+        }
+        match self.io.poll_drain(cx, &self.client.outbound) {
+            Poll::Ready(Err(error)) => {
+                debug!(address = %self.address, %error, "cannot write to a client");
+                Poll::Ready(())
+            }
+            Poll::Ready(Ok(())) if self.ending => self.io.poll_shutdown(cx).map(drop),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads and works off frames. While too many requests are under way nothing is read: their
+    /// answers wake this task, and TCP holds the client back meanwhile.
+    fn read(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
+        use std::ops::ControlFlow::{Break, Continue};
+        self.hand_over();
+        for _ in 0..READS_PER_WAKE {
+            if self.ending || self.is_saturated() {
+                return Continue(());
+            }
+            match self.io.poll_fill(cx) {
+                Poll::Pending => return Continue(()),
+                Poll::Ready(Ok(0)) => return Break(()),
+                Poll::Ready(Ok(_)) => self.hand_over(),
+                Poll::Ready(Err(error)) => {
+                    debug!(address = %self.address, %error, "cannot read from a client");
+                    return Break(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Continue(())
+    }
+
+    fn is_saturated(&self) -> bool {
+        self.client.in_flight.load(Ordering::Relaxed) >= self.shared.in_flight_max
+    }
+
+    fn hand_over(&mut self) {
+        if self.session.wants_preamble() {
+            let Some(preamble) = self.io.take_preamble() else { return };
+            let action = self.session.on_preamble(preamble);
+            self.act(action);
+        }
+        while self.session.wants_frames() && !self.is_saturated() {
+            let action = match self.io.next_frame() {
+                None => return,
+                Some(Ok(frame)) => self.session.on_frame(link::now(), frame),
+                Some(Err(error)) => self.session.on_framing_error(error),
+            };
+            self.act(action);
+        }
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.ending {
+                debug!(address = %self.address, "a client did not take its last frames");
+                return std::ops::ControlFlow::Break(());
+            }
+            let action = self.session.on_timeout(link::now(), &self.shared.config);
+            self.act(action);
+            if !self.ending {
+                // Frames have moved the deadline since the timer was set.
+                self.timer.as_mut().reset(self.session.deadline(&self.shared.config).into());
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn act(&mut self, action: Action) {
+        let client = &self.client;
+        match action {
+            Action::None => {}
+            Action::Welcome(sequence, welcome) => client.answer(Command::HandShake, sequence, &welcome),
+            Action::CheckToken(auth) => {
+                let action = self.check_token(auth);
+                self.act(action);
+            }
+            Action::LoggedIn(sequence, ack) => client.answer(Command::Auth, sequence, &ack),
+            Action::HeartBeat(sequence) => self.forward(sequence, Command::HeartBeat, Bytes::from_static(&[0])),
+            Action::Forward { sequence, command, body } => self.forward(sequence, command, body),
+            Action::Refuse(sequence, command, refusal) => client.refuse(command, sequence, &refusal),
+            Action::Close(reason) => self.end(&reason),
+        }
+    }
+
+    fn check_token(&mut self, auth: Auth) -> Action {
+        let Auth { token, device, platform } = auth;
+        match self.shared.verifier.verify(&token, SystemTime::now()) {
+            Ok(claims) => {
+                let since_ms = unix_ms();
+                let login = self.shared.sessions.enter(&self.client, claims.user, device, platform, since_ms);
+                info!(address = %self.address, user = %login.user, device = %login.device,
+                    session = %login.key.session, "logged in");
+                metrics::counter!("sim_gate_logins_total").increment(1);
+                self.shared.upstream.announce(login);
+                let (user, session) = (login.user.clone(), login.key.session);
+                self.session.on_login(link::now(), &self.shared.config, user, session, since_ms)
+            }
+            Err(error) => {
+                info!(address = %self.address, %error, "a login was refused");
+                metrics::counter!("sim_gate_logins_refused_total").increment(1);
+                self.session.on_login_refused(error.into())
+            }
+        }
+    }
+
+    fn forward(&self, sequence: u32, command: Command, body: Bytes) {
+        // Only a logged-in session gives requests.
+        if let Some(login) = self.client.login() {
+            self.shared.upstream.forward(link::now(), &self.client, login, sequence, command, body);
+        }
+    }
+
+    /// Says the last word and lets the client take it.
+    fn end(&mut self, reason: &CloseReason) {
+        let client = &self.client;
+        match reason {
+            CloseReason::Logout(sequence) => client.answer(Command::Logout, *sequence, &Empty {}),
+            CloseReason::Framing(error) => client.refuse(0, 0, &framing_refusal(*error)),
+            CloseReason::Protocol(command, sequence, refusal) => client.refuse(*command, *sequence, refusal),
+            CloseReason::LoginTimeout => client.refuse(0, 0, &RefusalCode::TooSlow.into()),
+            CloseReason::Idle => self.say_kickout(KickReason::Idle),
+            CloseReason::Kicked(reason) => self.say_kickout(*reason),
+        }
+        match reason {
+            CloseReason::Logout(_) | CloseReason::Idle => debug!(address = %self.address, ?reason, "closing"),
+            _ => info!(address = %self.address, ?reason, "closing"),
+        }
+        metrics::counter!("sim_gate_closes_total", "reason" => close_label(reason)).increment(1);
+        self.client.outbound.close();
+        self.ending = true;
+        self.timer.as_mut().reset(Instant::now() + FLUSH_TIMEOUT);
+    }
+
+    fn say_kickout(&self, reason: KickReason) {
+        let kickout = Kickout { reason, detail: kick_sentence(reason).into() };
+        // A client that takes nothing does not hear this either.
+        let _ = self.client.outbound.push_message(Command::Kickout.number(), Flags::NONE, 0, &kickout);
+    }
+
+    fn leave(&self) {
+        self.client.outbound.close();
+        if let Some(login) = self.client.login() {
+            self.shared.sessions.leave(login.key.session);
+            self.shared.upstream.denounce(login);
+            debug!(address = %self.address, user = %login.user, session = %login.key.session, "logged off");
+        }
+    }
+}
+
+fn framing_refusal(error: FrameError) -> Refusal {
+    let code = match error {
+        FrameError::BadMagic => RefusalCode::BadMagic,
+        FrameError::BadVersion { .. } => RefusalCode::BadVersion,
+        FrameError::TooLong { .. } => RefusalCode::FrameTooLong,
+        FrameError::BadHop { .. } | FrameError::BadReserved | FrameError::UnknownFlags { .. } => RefusalCode::BadFrame,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+const fn close_label(reason: &CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Logout(_) => "logout",
+        CloseReason::Framing(_) => "framing",
+        CloseReason::Protocol(..) => "protocol",
+        CloseReason::LoginTimeout => "login_timeout",
+        CloseReason::Idle => "idle",
+        CloseReason::Kicked(_) => "kicked",
+    }
+}
+
+const fn kick_sentence(reason: KickReason) -> &'static str {
+    match reason {
+        KickReason::LoggedInElsewhere => "this device logged in on another connection",
+        KickReason::Forbidden => "this account may not log in",
+        KickReason::Revoked => "the login was revoked",
+        KickReason::SlowConsumer => "the connection did not take what was sent to it",
+        KickReason::Idle => "nothing was heard for too long",
+        KickReason::Unknown(_) => "the server ended the connection",
+    }
+}

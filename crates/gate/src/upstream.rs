@@ -1,0 +1,256 @@
+//! The links to the routes of this gate's region, master first. Every login is registered with all
+//! of them, so that the standby is warm; requests go to the first that is up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use im_link::{Handler, Link, LinkEnd};
+use im_proto::client::{Command, HeartBeatAck};
+use im_proto::link::{Forward, LinkCommand, PushSessions, RelaySessions, SessionDown};
+use im_proto::{Position, Refusal, RefusalCode, SessionId};
+use im_session::InFlight;
+use parking_lot::{Mutex, RwLock};
+use proto_codec::{Bytes, Codec, Decode, Flags, Frame, RESPONSE_BIT};
+use tracing::{debug, warn};
+
+use crate::sessions::{Client, Login, Sessions};
+
+/// Logins announced per tick after a link came up: a million takes some ten seconds, and the burst
+/// stays far under the link's outbound bound.
+const ANNOUNCED_PER_TICK: usize = 10_000;
+
+/// The routes of one gate.
+pub(crate) struct Upstream {
+    sessions: Arc<Sessions>,
+    routes: RwLock<Vec<Option<Arc<Route>>>>,
+    window: usize,
+    patience: Duration,
+}
+
+/// A route whose link is up.
+struct Route {
+    link: Link,
+    waiting: Mutex<InFlight<Waiting>>,
+    /// Logins that were there when the link came up and are not announced on it yet.
+    unannounced: Mutex<VecDeque<SessionId>>,
+}
+
+/// A client's request under way.
+struct Waiting {
+    client: Arc<Client>,
+    sequence: u32,
+    command: Command,
+}
+
+impl Upstream {
+    /// Room for `routes` links, each with a window of requests that wait for `patience` at most.
+    pub(crate) fn new(sessions: Arc<Sessions>, routes: usize, window: usize, patience: Duration) -> Self {
+        Self { sessions, routes: RwLock::new(vec![None; routes]), window, patience }
+    }
+
+    /// What to hand to the link of the route of that index.
+    pub(crate) fn handler(self: &Arc<Self>, index: usize) -> Arc<dyn Handler> {
+        Arc::new(RouteHandler { upstream: Arc::clone(self), index })
+    }
+
+    /// Whether any route is up.
+    pub(crate) fn is_up(&self) -> bool {
+        self.sender().is_some()
+    }
+
+    /// Passes a request on. Whatever happens, the client gets exactly one answer to it.
+    pub(crate) fn forward(
+        &self,
+        now: Instant,
+        client: &Arc<Client>,
+        login: &Login,
+        sequence: u32,
+        command: Command,
+        body: Bytes,
+    ) {
+        client.in_flight.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting { client: Arc::clone(client), sequence, command };
+        let Some(route) = self.sender() else {
+            return waiting.refuse(&Refusal::new(RefusalCode::Unavailable, "no route can be reached"));
+        };
+        let admitted = route.waiting.lock().insert(now, waiting);
+        let link_sequence = match admitted {
+            Ok(sequence) => sequence,
+            Err(waiting) => {
+                return waiting.refuse(&Refusal::new(RefusalCode::Busy, "too many requests are waiting"));
+            }
+        };
+        let request = Forward {
+            user: login.user.clone(),
+            device: login.device.clone(),
+            session: login.key,
+            command: command.number(),
+            body,
+        };
+        if route.link.request(LinkCommand::Forward, link_sequence, &request).is_err() {
+            let waiting = route.waiting.lock().take(link_sequence);
+            if let Some(waiting) = waiting {
+                waiting.refuse(&Refusal::new(RefusalCode::Unavailable, "the route takes no more requests"));
+            }
+        }
+    }
+
+    /// Tells every route of a login.
+    pub(crate) fn announce(&self, login: &Login) {
+        let announcement = login.announcement();
+        self.for_each(|route| {
+            // A route that takes nothing is about to be given up; its successor is told everything.
+            let _ = route.link.tell(LinkCommand::SessionUp, &announcement);
+        });
+    }
+
+    /// Tells every route of a login's end.
+    pub(crate) fn denounce(&self, login: &Login) {
+        let goodbye = SessionDown { user: login.user.clone(), session: login.key.session };
+        self.for_each(|route| {
+            let _ = route.link.tell(LinkCommand::SessionDown, &goodbye);
+        });
+    }
+
+    fn for_each(&self, act: impl Fn(&Route)) {
+        self.routes.read().iter().flatten().for_each(|route| act(route));
+    }
+
+    /// The route that gets requests: the first in the configured order whose link is up.
+    fn sender(&self) -> Option<Arc<Route>> {
+        self.routes.read().iter().flatten().find(|route| !route.link.is_closed()).cloned()
+    }
+
+    fn route(&self, index: usize, link: &Link) -> Option<Arc<Route>> {
+        let routes = self.routes.read();
+        routes.get(index)?.as_ref().filter(|route| route.link.id() == link.id()).cloned()
+    }
+
+    fn deliver(&self, push: PushSessions) {
+        for target in &push.targets {
+            let head = Position { epoch: push.epoch, seq: target.seq };
+            self.sessions.with(target.session, |client| client.notify(head, push.message.as_ref()));
+        }
+    }
+
+    fn relay(&self, relay: &RelaySessions) {
+        for session in &relay.sessions {
+            self.sessions.with(*session, |client| client.relay(relay.command, &relay.body));
+        }
+    }
+}
+
+impl Waiting {
+    fn answer(self, flags: Flags, body: &Bytes) {
+        self.client.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.command == Command::HeartBeat && flags.is_refused() {
+            return self.answer_heartbeat();
+        }
+        self.client.answer_body(self.command, flags, self.sequence, body);
+    }
+
+    fn refuse(self, refusal: &Refusal) {
+        self.client.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.command == Command::HeartBeat {
+            return self.answer_heartbeat();
+        }
+        self.client.refuse(self.command.number(), self.sequence, refusal);
+    }
+
+    /// A heartbeat is answered whatever the tiers behind do; only the head is then missing.
+    fn answer_heartbeat(self) {
+        let answer = HeartBeatAck { head: None, server_time_ms: unix_ms() };
+        self.client.answer(Command::HeartBeat, self.sequence, &answer);
+    }
+}
+
+/// The part of [`Upstream`] that one link sees.
+struct RouteHandler {
+    upstream: Arc<Upstream>,
+    index: usize,
+}
+
+impl Handler for RouteHandler {
+    fn on_up(&self, link: &Link) {
+        let upstream = &self.upstream;
+        let route = Arc::new(Route {
+            link: link.clone(),
+            waiting: Mutex::new(InFlight::new(upstream.window, upstream.patience)),
+            unannounced: Mutex::default(),
+        });
+        // The link is in the table before the logins are listed: one that comes meanwhile is
+        // announced twice, none is forgotten.
+        if let Some(slot) = upstream.routes.write().get_mut(self.index) {
+            *slot = Some(Arc::clone(&route));
+        }
+        *route.unannounced.lock() = upstream.sessions.ids().into();
+        self.announce_some(&route);
+    }
+
+    fn on_frame(&self, link: &Link, frame: Frame) {
+        let upstream = &self.upstream;
+        match LinkCommand::from_number(frame.command & !RESPONSE_BIT) {
+            LinkCommand::Forward if frame.is_response() => {
+                let Some(route) = upstream.route(self.index, link) else { return };
+                let waiting = route.waiting.lock().take(frame.sequence);
+                match waiting {
+                    Some(waiting) => waiting.answer(frame.flags, &frame.body),
+                    None => debug!(link = %link.id(), sequence = frame.sequence, "an answer came too late"),
+                }
+            }
+            LinkCommand::PushSessions => if_decodes(link, "PushSessions", &frame, |push| upstream.deliver(push)),
+            LinkCommand::RelaySessions => if_decodes(link, "RelaySessions", &frame, |relay| upstream.relay(&relay)),
+            _ => debug!(link = %link.id(), command = frame.command, "a command that this gate does not know"),
+        }
+    }
+
+    fn on_tick(&self, link: &Link, now: Instant) {
+        let Some(route) = self.upstream.route(self.index, link) else { return };
+        self.announce_some(&route);
+        loop {
+            let expired = route.waiting.lock().expire(now);
+            let Some(waiting) = expired else { break };
+            waiting.refuse(&RefusalCode::DeadlineExceeded.into());
+        }
+    }
+
+    fn on_down(&self, link: &Link, _end: &LinkEnd) {
+        let Some(route) = self.upstream.route(self.index, link) else { return };
+        if let Some(slot) = self.upstream.routes.write().get_mut(self.index) {
+            *slot = None;
+        }
+        let lost: Vec<_> = route.waiting.lock().drain().collect();
+        for waiting in lost {
+            waiting.refuse(&Refusal::new(RefusalCode::Unavailable, "the link to the route broke"));
+        }
+    }
+}
+
+impl RouteHandler {
+    fn announce_some(&self, route: &Route) {
+        let mut unannounced = route.unannounced.lock();
+        let count = unannounced.len().min(ANNOUNCED_PER_TICK);
+        for session in unannounced.drain(..count) {
+            // While the client is held it cannot leave, so its goodbye comes behind this.
+            self.upstream.sessions.with(session, |client| {
+                if let Some(login) = client.login() {
+                    let _ = route.link.tell(LinkCommand::SessionUp, &login.announcement());
+                }
+            });
+        }
+    }
+}
+
+fn if_decodes<M: Decode>(link: &Link, what: &'static str, frame: &Frame, act: impl FnOnce(M)) {
+    match Codec::Binary.decode(what, &frame.body) {
+        Ok(message) => act(message),
+        Err(error) => warn!(link = %link.id(), %error, "a route sent what does not decode"),
+    }
+}
+
+/// The system's clock, milliseconds since 1970. For people and for fencing logins, never for order.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

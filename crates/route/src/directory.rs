@@ -1,0 +1,138 @@
+//! Which gates are linked, which logins they hold, and how something reaches a user.
+
+use std::collections::HashMap;
+
+use im_link::{Link, LinkId};
+use im_proto::client::{Command, KickReason, Kickout, Message};
+use im_proto::limits::LINK_TARGETS_MAX;
+use im_proto::link::{
+    LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
+};
+use im_proto::{Epoch, SessionId, UserId};
+use im_session::RouteTable;
+use parking_lot::Mutex;
+use proto_codec::{Bytes, BytesMut, Encode};
+
+/// The gates of this route. One lock: what happens under it is a few map operations.
+#[derive(Debug, Default)]
+pub(crate) struct Directory(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    table: RouteTable<LinkId>,
+    gates: HashMap<LinkId, Link>,
+}
+
+/// How many of each there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) gates: usize,
+    pub(crate) users: usize,
+    pub(crate) logins: usize,
+}
+
+impl Directory {
+    pub(crate) fn gate_up(&self, link: &Link) {
+        let mut state = self.0.lock();
+        state.table.gate_up(link.id(), link.peer().boot);
+        state.gates.insert(link.id(), link.clone());
+    }
+
+    pub(crate) fn gate_down(&self, link: &Link) {
+        let mut state = self.0.lock();
+        state.table.gate_down(link.id());
+        state.gates.remove(&link.id());
+    }
+
+    /// Enters a login. An older one of the same device is told to go.
+    pub(crate) fn session_up(&self, link: &Link, up: SessionUp) {
+        let mut state = self.0.lock();
+        let Some(superseded) = state.table.session_up(link.id(), up) else { return };
+        let gate = state.gates.get(&superseded.link).cloned();
+        drop(state);
+        if let Some(gate) = gate {
+            kick(&gate, superseded.session);
+        }
+    }
+
+    pub(crate) fn session_down(&self, link: &Link, down: &SessionDown) {
+        self.0.lock().table.session_down(link.id(), down);
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        let state = self.0.lock();
+        Census { gates: state.gates.len(), users: state.table.users_len(), logins: state.table.logins_len() }
+    }
+
+    /// Tells the logins of a message's receivers.
+    pub(crate) fn push(&self, push: Push) {
+        let targets = push.targets.iter().map(|target| (&target.user, target.seq));
+        let by_gate = self.by_gate(targets, push.except);
+        let (epoch, message) = (push.epoch, push.message);
+        for (gate, logins) in by_gate {
+            for part in logins.chunks(LINK_TARGETS_MAX as usize) {
+                let targets = part.iter().map(|(session, seq)| SessionPlace { session: *session, seq: *seq });
+                tell_places(&gate, epoch, targets.collect(), message.clone());
+            }
+        }
+    }
+
+    /// Brings a frame to the logins of users.
+    pub(crate) fn relay(&self, relay: Relay) {
+        let by_gate = self.by_gate(relay.users.iter().map(|user| (user, ())), relay.except);
+        for (gate, logins) in by_gate {
+            for part in logins.chunks(LINK_TARGETS_MAX as usize) {
+                let sessions = part.iter().map(|(session, ())| *session).collect();
+                tell_relay(&gate, &RelaySessions { sessions, command: relay.command, body: relay.body.clone() });
+            }
+        }
+    }
+
+    /// The logins of users, gate by gate. Few gates hold one user, so a list beats a map.
+    fn by_gate<'a, T: Copy>(
+        &self,
+        users: impl Iterator<Item = (&'a UserId, T)>,
+        except: Option<SessionKey>,
+    ) -> Vec<(Link, Vec<(SessionId, T)>)> {
+        let mut by_gate: Vec<(Link, Vec<(SessionId, T)>)> = Vec::new();
+        let state = self.0.lock();
+        for (user, what) in users {
+            for login in state.table.logins(user) {
+                if Some(login.key) == except {
+                    continue;
+                }
+                if let Some((_, logins)) = by_gate.iter_mut().find(|(gate, _)| gate.id() == login.link) {
+                    logins.push((login.key.session, what));
+                } else if let Some(gate) = state.gates.get(&login.link) {
+                    by_gate.push((gate.clone(), vec![(login.key.session, what)]));
+                }
+            }
+        }
+        by_gate
+    }
+}
+
+fn kick(gate: &Link, session: SessionId) {
+    let kickout = Kickout { reason: KickReason::LoggedInElsewhere, detail: String::new() };
+    let body = encode(&kickout);
+    tell_relay(gate, &RelaySessions { sessions: vec![session], command: Command::Kickout.number(), body });
+}
+
+fn tell_places(gate: &Link, epoch: Epoch, targets: Vec<SessionPlace>, message: Option<Message>) {
+    if gate.tell(LinkCommand::PushSessions, &PushSessions { epoch, targets, message }).is_err() {
+        metrics::counter!("sim_route_notifies_dropped_total").increment(1);
+    }
+}
+
+fn tell_relay(gate: &Link, relay: &RelaySessions) {
+    if gate.tell(LinkCommand::RelaySessions, relay).is_err() {
+        metrics::counter!("sim_route_relays_dropped_total").increment(1);
+    }
+}
+
+/// The body of a message on its own.
+pub(crate) fn encode(message: &impl Encode) -> Bytes {
+    let mut body = BytesMut::new();
+    message.encode(&mut body);
+    body.freeze()
+}
