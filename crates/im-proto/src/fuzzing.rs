@@ -41,6 +41,8 @@ pub struct Body {
     pub number: u16,
     /// The message's name.
     pub message: &'static str,
+    /// Decodes the bytes and drops what was read.
+    pub decode: fn(&Bytes) -> Result<(), DecodeError>,
     /// Decodes the bytes, and encodes what was read; panics when reading that again gives another value.
     pub reencode: fn(&Bytes) -> Result<Bytes, DecodeError>,
 }
@@ -55,6 +57,7 @@ macro_rules! bodies {
                 command: stringify!($command),
                 number: $commands::$command.number(),
                 message: stringify!($message),
+                decode: |body| decode::<$module::$message>(stringify!($message), body),
                 reencode: |body| reencode::<$module::$message>(stringify!($message), body),
             }, )+
             Body {
@@ -63,6 +66,7 @@ macro_rules! bodies {
                 command: "any",
                 number: 0,
                 message: "Refusal",
+                decode: |body| decode::<Refusal>("Refusal", body),
                 reencode: |body| reencode::<Refusal>("Refusal", body),
             },
         ];
@@ -112,6 +116,10 @@ bodies! {
     Link LinkCommand::PushSessions Request link::PushSessions;
     Link LinkCommand::Relay Request link::Relay;
     Link LinkCommand::RelaySessions Request link::RelaySessions;
+}
+
+fn decode<M: Decode>(what: &'static str, body: &Bytes) -> Result<(), DecodeError> {
+    Codec::Binary.decode::<M>(what, body).map(drop)
 }
 
 fn reencode<M: Decode + Encode + PartialEq + std::fmt::Debug>(

@@ -154,8 +154,9 @@ impl ConversationId {
         match text.split_once(':') {
             None => check(text).map(|()| Self(text.into())),
             Some((a, b)) => {
-                let (a, b) = (UserId::new(a)?, UserId::new(b)?);
-                Ok(Self::pair(&a, &b))
+                check(a)?;
+                check(b)?;
+                Ok(Self(if a <= b { text.into() } else { format!("{b}:{a}").into() }))
             }
         }
     }
