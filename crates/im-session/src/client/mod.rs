@@ -19,4 +19,4 @@ pub use connection::{
     Answer, ClientConnection, CloseCause, ConnectionEvent, ConnectionLimits, Login, RequestError, WindowFull,
 };
 pub use send_queue::{QueueFull, Queued, SendNumber, SendQueue};
-pub use sync::{ClientSync, PullId, SyncEvent, SyncOutput};
+pub use sync::{ClientSync, HandOut, PullId, SyncEvent};

@@ -23,26 +23,21 @@ use im_proto::{Epoch, Position, Refusal, RefusalCode, Seq};
 
 use crate::Backoff;
 
-/// Outputs that wait at most: one page, and as many live entries again. A live entry that finds no
+/// Events that wait at most: one page, and as many live entries again. A live entry that finds no
 /// room is pulled later.
-const OUTPUTS_MAX: usize = 2 * PAGE_ROWS_MAX as usize;
+const HAND_OUTS_MAX: usize = 2 * PAGE_ROWS_MAX as usize;
 
 /// Which pull an answer belongs to. An answer to an abandoned pull says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PullId(u64);
 
-/// What to do, in this order.
+/// Something for the application. It is not done with before [`ClientSync::on_taken`] says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SyncOutput {
-    /// Hand this to the application; then [`ClientSync::on_taken`] when it is done with it.
-    HandOut {
-        /// Where the device stands once the application is done with it.
-        position: Position,
-        /// What there is to hand out.
-        event: SyncEvent,
-    },
-    /// Ask the server, and bring back the page or the failure under the same id.
-    Pull(PullId, GetMsg),
+pub struct HandOut {
+    /// Where the device stands once the application is done with it.
+    pub position: Position,
+    /// What there is to hand out.
+    pub event: SyncEvent,
 }
 
 /// What the application is told, in the order of the timeline.
@@ -74,7 +69,7 @@ pub struct ClientSync {
     taken: Position,
     /// The greatest head that was heard of since the last pull went out.
     head: Seq,
-    outputs: VecDeque<SyncOutput>,
+    hand_outs: VecDeque<HandOut>,
     connected: bool,
     pull: Pull,
     next_pull: u64,
@@ -108,7 +103,7 @@ impl ClientSync {
             handed_out: position,
             taken: position,
             head: position.seq,
-            outputs: VecDeque::new(),
+            hand_outs: VecDeque::new(),
             connected: false,
             pull: Pull::Idle,
             next_pull: 0,
@@ -125,7 +120,7 @@ impl ClientSync {
 
     /// Whether everything that was heard of has been handed out and taken.
     pub fn is_caught_up(&self) -> bool {
-        self.connected && self.pull == Pull::Idle && self.outputs.is_empty() && self.taken == self.handed_out
+        self.connected && self.pull == Pull::Idle && self.hand_outs.is_empty() && self.taken == self.handed_out
     }
 
     /// Logged in. Asks at once: notifies may have gone astray while nobody was there.
@@ -238,12 +233,16 @@ impl ClientSync {
         }
     }
 
-    /// The next thing to do. Drain it after every input and when [`next_timeout`](Self::next_timeout) comes.
+    /// The next thing for the application, connected or not.
     #[must_use]
-    pub fn poll_output(&mut self, now: Instant) -> Option<SyncOutput> {
-        if let Some(output) = self.outputs.pop_front() {
-            return Some(output);
-        }
+    pub fn poll_hand_out(&mut self) -> Option<HandOut> {
+        self.hand_outs.pop_front()
+    }
+
+    /// What to ask the server now; bring back the page or the failure under the same id. To be looked
+    /// at after every input and when [`next_timeout`](Self::next_timeout) comes.
+    #[must_use]
+    pub fn poll_pull(&mut self, now: Instant) -> Option<(PullId, GetMsg)> {
         if !self.may_pull() || !matches!(self.pull, Pull::Due(at) if at <= now) {
             return None;
         }
@@ -254,7 +253,7 @@ impl ClientSync {
         // From here on only what is heard behind the question can be news to its answer. A head that
         // was never true is forgotten the same way.
         self.head = self.handed_out.seq;
-        Some(SyncOutput::Pull(id, asked))
+        Some((id, asked))
     }
 
     /// When a pull is due that waits for nothing but time.
@@ -266,7 +265,7 @@ impl ClientSync {
     }
 
     fn may_pull(&self) -> bool {
-        self.connected && self.outputs.is_empty() && self.taken == self.handed_out
+        self.connected && self.hand_outs.is_empty() && self.taken == self.handed_out
     }
 
     /// Whether a head says more than is known. Another epoch always does: the page will tell.
@@ -292,7 +291,7 @@ impl ClientSync {
     /// Hands out a live entry if it is exactly the next one.
     fn take_live(&mut self, epoch: Epoch, entry: Entry) -> bool {
         let is_next = epoch == self.handed_out.epoch && entry.seq == self.handed_out.seq.next();
-        if !is_next || self.outputs.len() >= OUTPUTS_MAX {
+        if !is_next || self.hand_outs.len() >= HAND_OUTS_MAX {
             return false;
         }
         self.hand_out(entry.seq, SyncEvent::Message(entry));
@@ -301,7 +300,7 @@ impl ClientSync {
 
     fn hand_out(&mut self, through: Seq, event: SyncEvent) {
         self.handed_out.seq = through;
-        self.outputs.push_back(SyncOutput::HandOut { position: self.handed_out, event });
+        self.hand_outs.push_back(HandOut { position: self.handed_out, event });
     }
 
     /// Places begin again. What is still with the application belongs to the life before, and

@@ -49,19 +49,14 @@ fn page(head: Position, entries: impl IntoIterator<Item = u64>) -> MsgPage {
     MsgPage { head, floor: Seq::ZERO, entries, has_more }
 }
 
-/// Drains the outputs; takes what is handed out, as an application would that is quick.
+/// Takes what is handed out, as an application would that is quick.
 fn drain(sync: &mut ClientSync, now: Instant) -> (Vec<SyncEvent>, Option<(PullId, Position)>) {
     let mut events = Vec::new();
-    while let Some(output) = sync.poll_output(now) {
-        match output {
-            SyncOutput::HandOut { position, event } => {
-                events.push(event);
-                sync.on_taken(position);
-            }
-            SyncOutput::Pull(id, asked) => return (events, Some((id, asked.after))),
-        }
+    while let Some(HandOut { position, event }) = sync.poll_hand_out() {
+        events.push(event);
+        sync.on_taken(position);
     }
-    (events, None)
+    (events, sync.poll_pull(now).map(|(id, asked)| (id, asked.after)))
 }
 
 fn messages(seqs: impl IntoIterator<Item = u64>) -> Vec<SyncEvent> {
@@ -130,16 +125,13 @@ fn a_slow_application_is_asked_for_nothing_more() {
     sync.on_head(now, at(E1, 4));
     let (id, _) = drain(&mut sync, now).1.unwrap();
     sync.on_page(now, id, page(at(E1, 4), [1, 2]), 0);
-    let mut positions = Vec::new();
-    while let Some(SyncOutput::HandOut { position, .. }) = sync.poll_output(now) {
-        positions.push(position);
-    }
+    let positions: Vec<_> = std::iter::from_fn(|| sync.poll_hand_out()).map(|hand_out| hand_out.position).collect();
     assert_eq!(positions, [at(E1, 1), at(E1, 2)]);
-    assert_eq!((sync.poll_output(now), sync.next_timeout()), (None, None));
+    assert_eq!((sync.poll_pull(now), sync.next_timeout()), (None, None));
     sync.on_taken(at(E1, 1));
-    assert_eq!(sync.poll_output(now), None);
+    assert_eq!(sync.poll_pull(now), None);
     sync.on_taken(at(E1, 2));
-    assert!(matches!(sync.poll_output(now), Some(SyncOutput::Pull(_, GetMsg { after, .. })) if after == at(E1, 2)));
+    assert_eq!(sync.poll_pull(now).unwrap().1.after, at(E1, 2));
 }
 
 #[test]
@@ -441,17 +433,15 @@ impl World {
     }
 
     fn poll(&mut self) {
-        match self.sync.poll_output(self.now) {
-            Some(SyncOutput::HandOut { position, event }) => self.application.receive(&self.server, position, event),
-            Some(SyncOutput::Pull(id, asked)) => {
-                assert!(self.connected, "a pull needs a connection");
-                assert_eq!(self.open_pull.replace((id, asked)), None, "never two pulls at once");
-                let open = self.application.open.iter().filter(|position| position.epoch == asked.after.epoch);
-                assert!(open.clone().all(|position| position.seq == Seq::ZERO), "only what is taken is confirmed");
-            }
-            None => {}
+        if let Some(HandOut { position, event }) = self.sync.poll_hand_out() {
+            self.application.receive(&self.server, position, event);
+        } else if let Some((id, asked)) = self.sync.poll_pull(self.now) {
+            assert!(self.connected, "a pull needs a connection");
+            assert_eq!(self.open_pull.replace((id, asked)), None, "never two pulls at once");
+            let open = self.application.open.iter().filter(|position| position.epoch == asked.after.epoch);
+            assert!(open.clone().all(|position| position.seq == Seq::ZERO), "only what is taken is confirmed");
         }
-        assert!(self.sync.outputs.len() <= OUTPUTS_MAX + PAGE_ROWS_MAX as usize);
+        assert!(self.sync.hand_outs.len() <= HAND_OUTS_MAX + PAGE_ROWS_MAX as usize);
     }
 
     /// The network is calm: everything is answered, nothing is lost. How many rounds it took.
