@@ -1,0 +1,248 @@
+//! The committer: the one thread that writes.
+//!
+//! It takes everything that arrived while the last group was on its way to the disk, works it out as
+//! one [`Group`], commits that as one batch, waits for the disk, lets readers see it, and only then
+//! answers. So one fsync serves all who wait, and what anybody was told, or could read, is durable.
+//!
+//! After the first failed commit nobody knows what the disk holds: the store is failed for good,
+//! everybody who waits is told so, and only opening it anew finds out.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use im_proto::{Seq, UserId};
+use im_timeline::{
+    Append, AppendError, Change, CommitError, DumpRow, LoadError, Placed, StoreError, SweepPolicy, Swept,
+};
+use tokio::sync::oneshot;
+
+use crate::group::{Group, Numbers, Trimmed};
+use crate::queue::Queue;
+use crate::tree::Tree;
+
+/// Operations in one group at most. Far above what gathers during one fsync; it bounds the time
+/// between two fsyncs when a full queue is drained.
+const GROUP_LEN_MAX: usize = 2_048;
+/// Bytes in one group at most, as [`Op::bytes`] counts them.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How often the figures of the tree are told to the metrics.
+const FIGURES_EVERY: Duration = Duration::from_secs(1);
+
+/// Something to be done in order, and whom to tell.
+pub(crate) enum Op {
+    Append(Append, Reply<Result<Placed, AppendError>>),
+    Commit(Vec<Change>, Reply<Result<(), CommitError>>),
+    Trim { user: UserId, through: Seq, from: Option<Seq>, reply: Reply<Result<Trimmed, StoreError>> },
+    Sweep { policy: SweepPolicy, rows_max: usize, reply: Reply<Result<(Swept, usize), StoreError>> },
+    Load(Vec<DumpRow>, Reply<Result<(), LoadError>>),
+}
+
+type Reply<T> = oneshot::Sender<T>;
+
+impl Op {
+    /// About the memory that it takes while it waits and the rows that it becomes.
+    pub(crate) fn bytes(&self) -> usize {
+        const ROW: usize = 128;
+        match self {
+            Self::Append(append, _) => append.payload.len() + ROW * (2 + append.recipients.len()),
+            Self::Commit(changes, _) => changes.iter().map(|change| ROW + change_bytes(change)).sum(),
+            Self::Trim { .. } | Self::Sweep { .. } => ROW,
+            Self::Load(rows, _) => rows.iter().map(|row| ROW + row_bytes(row)).sum(),
+        }
+    }
+}
+
+fn change_bytes(change: &Change) -> usize {
+    match change {
+        Change::Put { key, value, .. } => key.len() + value.len(),
+        Change::Delete { key, .. } | Change::Raise { key, .. } => key.len(),
+    }
+}
+
+fn row_bytes(row: &DumpRow) -> usize {
+    match row {
+        DumpRow::Message(message) => message.payload.len(),
+        DumpRow::Record { record, .. } => record.key.len() + record.value.len(),
+        DumpRow::Entry { .. } | DumpRow::Floor { .. } | DumpRow::Sent { .. } => 0,
+    }
+}
+
+/// What the committer shares with the store's handle.
+pub(crate) struct Inbox {
+    pub(crate) queue: Queue<Op>,
+    failed: OnceLock<StoreError>,
+}
+
+impl Inbox {
+    pub(crate) fn new(queue: Queue<Op>) -> Self {
+        Self { queue, failed: OnceLock::new() }
+    }
+
+    /// Why the store is failed, if it is.
+    pub(crate) fn failure(&self) -> Option<&StoreError> {
+        self.failed.get()
+    }
+}
+
+/// An outcome that waits for the disk.
+enum Answer {
+    Append(Reply<Result<Placed, AppendError>>, Result<Placed, AppendError>),
+    Commit(Reply<Result<(), CommitError>>, Result<(), CommitError>),
+    Trim(Reply<Result<Trimmed, StoreError>>, Result<Trimmed, StoreError>),
+    Sweep(Reply<Result<(Swept, usize), StoreError>>, Result<(Swept, usize), StoreError>),
+    Load(Reply<Result<(), LoadError>>, Result<(), LoadError>),
+}
+
+impl Answer {
+    /// Whoever asked may have gone; what was handed in happens all the same.
+    fn send(self) {
+        match self {
+            Self::Append(reply, outcome) => drop(reply.send(outcome)),
+            Self::Commit(reply, outcome) => drop(reply.send(outcome)),
+            Self::Trim(reply, outcome) => drop(reply.send(outcome)),
+            Self::Sweep(reply, outcome) => drop(reply.send(outcome)),
+            Self::Load(reply, outcome) => drop(reply.send(outcome)),
+        }
+    }
+
+    fn fail(self, error: &StoreError) {
+        match self {
+            Self::Append(reply, _) => drop(reply.send(Err(error.clone().into()))),
+            Self::Commit(reply, _) => drop(reply.send(Err(error.clone().into()))),
+            Self::Trim(reply, _) => drop(reply.send(Err(error.clone()))),
+            Self::Sweep(reply, _) => drop(reply.send(Err(error.clone()))),
+            Self::Load(reply, _) => drop(reply.send(Err(error.clone().into()))),
+        }
+    }
+}
+
+fn fail_op(op: Op, error: &StoreError) {
+    match op {
+        Op::Append(_, reply) => drop(reply.send(Err(error.clone().into()))),
+        Op::Commit(_, reply) => drop(reply.send(Err(error.clone().into()))),
+        Op::Trim { reply, .. } => drop(reply.send(Err(error.clone()))),
+        Op::Sweep { reply, .. } => drop(reply.send(Err(error.clone()))),
+        Op::Load(_, reply) => drop(reply.send(Err(error.clone().into()))),
+    }
+}
+
+pub(crate) struct Committer {
+    tree: Arc<Tree>,
+    inbox: Arc<Inbox>,
+    numbers: Numbers,
+    answers: Vec<Answer>,
+    figures_told: Instant,
+}
+
+impl Committer {
+    pub(crate) fn new(tree: Arc<Tree>, inbox: Arc<Inbox>, heads_max: usize) -> Self {
+        let numbers = Numbers::new(heads_max);
+        Self { tree, inbox, numbers, answers: Vec::new(), figures_told: Instant::now() }
+    }
+
+    /// Runs until the queue is closed and drained, or the store has failed.
+    pub(crate) fn run(mut self) {
+        let mut drained = Vec::new();
+        let mut ops = VecDeque::new();
+        while self.inbox.queue.take(&mut drained, GROUP_LEN_MAX, GROUP_BYTES_MAX) {
+            ops.extend(drained.drain(..));
+            while !ops.is_empty() {
+                // A damaged tree may make fjall panic; that must reach those who wait as an error.
+                let outcome = catch_unwind(AssertUnwindSafe(|| self.group(&mut ops)))
+                    .unwrap_or_else(|panic| Err(StoreError::Failed(panic_text(&*panic))));
+                if let Err(error) = outcome {
+                    self.fail(error, ops);
+                    return;
+                }
+            }
+            self.tell_figures();
+        }
+    }
+
+    /// One batch: all of `ops`, or up to an import, which goes alone.
+    fn group(&mut self, ops: &mut VecDeque<Op>) -> Result<(), StoreError> {
+        let begin = Instant::now();
+        let mut group = Group::new(self.tree.view(), self.tree.batch(), &mut self.numbers);
+        let mut appends = 0u32;
+        while let Some(op) = ops.pop_front() {
+            let answer = match op {
+                Op::Append(append, reply) => {
+                    appends += 1;
+                    Answer::Append(reply, group.append(&append))
+                }
+                Op::Commit(changes, reply) => Answer::Commit(reply, group.commit(&changes)),
+                Op::Trim { user, through, from, reply } => Answer::Trim(reply, group.trim(&user, through, from)),
+                Op::Sweep { policy, rows_max, reply } => Answer::Sweep(reply, group.sweep(&policy, rows_max)),
+                Op::Load(rows, reply) if self.answers.is_empty() => Answer::Load(reply, group.load(&rows)),
+                load @ Op::Load(..) => {
+                    ops.push_front(load);
+                    break;
+                }
+            };
+            let alone = matches!(answer, Answer::Load(..));
+            self.answers.push(answer);
+            if alone {
+                break;
+            }
+        }
+        let batch = group.into_batch();
+        if !batch.is_empty() {
+            let rows = batch.len();
+            let sync = self.tree.commit(batch)?;
+            metrics::counter!("store_commits_total").increment(1);
+            metrics::counter!("store_appends_total").increment(u64::from(appends));
+            metrics::histogram!("store_group_appends").record(appends);
+            metrics::histogram!("store_group_rows").record(rows as f64);
+            metrics::histogram!("store_fsync_seconds").record(sync);
+            metrics::histogram!("store_group_seconds").record(begin.elapsed());
+        }
+        for answer in self.answers.drain(..) {
+            answer.send();
+        }
+        self.numbers.shrink();
+        Ok(())
+    }
+
+    fn fail(mut self, error: StoreError, mut ops: VecDeque<Op>) {
+        tracing::error!(%error, "the store has failed; nothing is stored any more until it is opened again");
+        metrics::gauge!("store_failed").set(1.0);
+        let error = self.inbox.failed.get_or_init(|| error).clone();
+        self.inbox.queue.close();
+        for answer in self.answers.drain(..) {
+            answer.fail(&error);
+        }
+        let mut rest = Vec::new();
+        loop {
+            for op in ops.drain(..).chain(rest.drain(..)) {
+                fail_op(op, &error);
+            }
+            if !self.inbox.queue.take(&mut rest, GROUP_LEN_MAX, GROUP_BYTES_MAX) {
+                return;
+            }
+        }
+    }
+
+    fn tell_figures(&mut self) {
+        if self.figures_told.elapsed() < FIGURES_EVERY {
+            return;
+        }
+        self.figures_told = Instant::now();
+        let depth = self.inbox.queue.depth();
+        let figures = self.tree.figures();
+        metrics::gauge!("store_queue_len").set(depth.len as f64);
+        metrics::gauge!("store_queue_bytes").set(depth.bytes as f64);
+        metrics::gauge!("store_journal_bytes").set(figures.journal_bytes as f64);
+        metrics::gauge!("store_journals").set(figures.journals as f64);
+        metrics::gauge!("store_memtable_bytes").set(figures.memtable_bytes as f64);
+        metrics::gauge!("store_flushes_waiting").set(figures.flushes_waiting as f64);
+        metrics::gauge!("store_tables").set(figures.tables as f64);
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the tree panicked: {}", text.unwrap_or("no reason given"))
+}

@@ -1,0 +1,269 @@
+//! The handle: checks what it is given, hands it to the committer or a reader, waits for the answer.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use im_proto::{ConversationId, Epoch, Seq, UserId};
+use im_timeline::{
+    Append, AppendError, Change, CommitError, ConversationHead, DumpCursor, DumpPage, DumpRow, HistoryRange, LoadError,
+    Placed, RecordPage, Store, StoreError, SweepPolicy, Swept, SyncHead, SyncPage, Table,
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::committer::{Committer, Inbox, Op};
+use crate::open::{OpenError, Opened, open};
+use crate::options::Options;
+use crate::queue::{PushError, Queue};
+use crate::read;
+use crate::readers::Readers;
+use crate::rows::KeyBuf;
+use crate::tree::Tree;
+
+/// Rows that one step of a sweep looks at, so that the appends behind it wait about a millisecond.
+const SWEEP_STEP_ROWS: usize = 256;
+
+/// The store in a folder. See the crate's head.
+pub struct EmbeddedStore {
+    epoch: Epoch,
+    inbox: Arc<Inbox>,
+    readers: Readers,
+    running: Arc<Mutex<Option<Running>>>,
+}
+
+/// What has to end before the folder is free.
+struct Running {
+    committer: JoinHandle<()>,
+    readers: Vec<JoinHandle<()>>,
+    tree: Arc<Tree>,
+    lock: File,
+}
+
+/// Whether the store gets anything done; for a watchdog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Why it has failed for good; the process should be started again.
+    pub failed: Option<StoreError>,
+    /// Operations that wait.
+    pub waiting: usize,
+    /// How long there has been work without any of it getting finished. Readiness should end after
+    /// [`STALL_UNREADY`], the process after [`STALL_FATAL`].
+    pub stalled: Duration,
+}
+
+/// A store that is stalled for this long should not be given more work.
+pub const STALL_UNREADY: Duration = Duration::from_secs(5);
+/// A store that is stalled for this long will not recover by itself.
+pub const STALL_FATAL: Duration = Duration::from_secs(30);
+
+impl EmbeddedStore {
+    /// Opens the store in that folder, or makes one. Blocks: reopening after a crash replays the
+    /// journal, which takes a second or two.
+    pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
+        let dir = dir.as_ref();
+        let Opened { tree, epoch, lock } = open(dir, options)?;
+        let tree = Arc::new(tree);
+        let inbox = Arc::new(Inbox::new(Queue::new(options.queue_len_max, options.queue_bytes_max)));
+        let io = |source| OpenError::Io { dir: dir.to_owned(), source };
+        let (readers, reader_handles) = Readers::start(&tree, options.reader_threads, options.reads_max).map_err(io)?;
+        let committer = Committer::new(Arc::clone(&tree), Arc::clone(&inbox), options.heads_max);
+        let committer = std::thread::Builder::new()
+            .name("store-committer".to_owned())
+            .spawn(move || committer.run())
+            .inspect_err(|_| readers.close())
+            .map_err(io)?;
+        Ok(Self {
+            epoch,
+            inbox,
+            readers,
+            running: Arc::new(Mutex::new(Some(Running { committer, readers: reader_handles, tree, lock }))),
+        })
+    }
+
+    /// How it is doing. Cheap; may be asked at any time.
+    pub fn health(&self) -> Health {
+        let depth = self.inbox.queue.depth();
+        Health { failed: self.inbox.failure().cloned(), waiting: depth.len, stalled: depth.stalled }
+    }
+
+    /// Hands an operation in and waits for its answer. Once handed in it happens, whether or not the
+    /// future lives on. A full queue is the caller's `busy`.
+    async fn submit<T, E: From<StoreError>>(
+        &self,
+        op: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Op,
+        busy: E,
+    ) -> Result<T, E> {
+        let (reply, answer) = oneshot::channel();
+        match self.push(op(reply)) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(self.gone().into())),
+            Err((PushError::Closed, _)) => Err(self.gone().into()),
+            Err((PushError::Full, _)) => {
+                metrics::counter!("store_busy_total").increment(1);
+                Err(busy)
+            }
+        }
+    }
+
+    /// Like [`submit`](Self::submit) for maintenance, which has no busy to answer: it waits until there
+    /// is room.
+    async fn submit_patiently<T, E: From<StoreError>>(
+        &self,
+        op: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Op,
+    ) -> Result<T, E> {
+        /// Long against a group, short against how often maintenance runs.
+        const PAUSE: Duration = Duration::from_millis(20);
+        let (reply, answer) = oneshot::channel();
+        let mut op = op(reply);
+        loop {
+            match self.push(op) {
+                Ok(()) => return answer.await.unwrap_or_else(|_| Err(self.gone().into())),
+                Err((PushError::Closed, _)) => return Err(self.gone().into()),
+                Err((PushError::Full, refused)) => op = refused,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    // The refused operation goes back to the caller a few lines above, who keeps it in the same place.
+    #[allow(clippy::result_large_err)]
+    fn push(&self, op: Op) -> Result<(), (PushError, Op)> {
+        let bytes = op.bytes();
+        self.inbox.queue.push(op, bytes)
+    }
+
+    fn gone(&self) -> StoreError {
+        self.inbox.failure().cloned().unwrap_or(StoreError::Closed)
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    async fn append(&self, append: Append) -> Result<Placed, AppendError> {
+        append.check_recipients()?;
+        self.submit(|reply| Op::Append(append, reply), AppendError::Busy).await
+    }
+
+    async fn head(&self, user: &UserId) -> Result<SyncHead, StoreError> {
+        let user = user.clone();
+        self.readers.read(move |view| read::head(view, &user)).await
+    }
+
+    async fn sync(&self, user: &UserId, after: Seq, limit: usize) -> Result<SyncPage, StoreError> {
+        let user = user.clone();
+        self.readers.read(move |view| read::sync(view, &user, after, limit)).await
+    }
+
+    async fn history(
+        &self,
+        conversation: &ConversationId,
+        range: HistoryRange,
+    ) -> Result<ConversationHead, StoreError> {
+        let conversation = conversation.clone();
+        self.readers.read(move |view| read::history(view, &conversation, range)).await
+    }
+
+    async fn trim(&self, user: &UserId, through: Seq) -> Result<Seq, StoreError> {
+        let mut from = None;
+        loop {
+            let user = user.clone();
+            let step = self.submit_patiently(|reply| Op::Trim { user, through, from, reply }).await?;
+            if step.rest.is_none() {
+                return Ok(step.floor);
+            }
+            from = step.rest;
+        }
+    }
+
+    async fn sweep(&self, policy: SweepPolicy) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let mut left = policy.rows_max.max(1);
+        while left > 0 && !swept.done {
+            let rows_max = left.min(SWEEP_STEP_ROWS);
+            let (step, looked) = self.submit_patiently(|reply| Op::Sweep { policy, rows_max, reply }).await?;
+            swept.entries += step.entries;
+            swept.sent += step.sent;
+            swept.done = step.done;
+            left -= looked.min(left);
+        }
+        Ok(swept)
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<(), CommitError> {
+        let key_len_max = changes.iter().map(|change| key_of(change).len()).max().unwrap_or_default();
+        if key_len_max > RECORD_KEY_LEN_MAX {
+            return Err(StoreError::Failed(format!("a record key of {key_len_max} bytes is too long")).into());
+        }
+        self.submit(|reply| Op::Commit(changes, reply), CommitError::Busy).await
+    }
+
+    async fn record(&self, table: Table, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let key = KeyBuf::default().record(table, key).to_vec();
+        self.readers.read(move |view| Ok(view.get(&key)?.map(|value| Bytes::copy_from_slice(&value)))).await
+    }
+
+    async fn records(&self, table: Table, prefix: &str, after: &str, limit: usize) -> Result<RecordPage, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        self.readers.read(move |view| read::records(view, table, &prefix, &after, limit)).await
+    }
+
+    async fn dump(&self, after: Option<DumpCursor>, limit: usize) -> Result<DumpPage, StoreError> {
+        self.readers.read(move |view| read::dump(view, after.as_ref(), limit)).await
+    }
+
+    async fn load(&self, rows: Vec<DumpRow>) -> Result<(), LoadError> {
+        self.submit_patiently(|reply| Op::Load(rows, reply)).await
+    }
+
+    async fn close(&self) {
+        self.readers.close();
+        self.inbox.queue.close();
+        let running = Arc::clone(&self.running);
+        // Waits for threads and for the disk. The lock is held meanwhile, so that a second close
+        // returns only when the first has finished.
+        let ended = tokio::task::spawn_blocking(move || end(&mut running.lock())).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "closing the store was cut short");
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    /// Ends like [`close`](Store::close), so that the folder is free afterwards. Blocks for at most
+    /// what is queued; a service calls `close` first, and then there is nothing left to do here.
+    fn drop(&mut self) {
+        self.readers.close();
+        self.inbox.queue.close();
+        end(&mut self.running.lock());
+    }
+}
+
+fn end(running: &mut Option<Running>) {
+    let Some(Running { committer, readers, tree, lock }) = running.take() else {
+        return;
+    };
+    for thread in readers.into_iter().chain([committer]) {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the store panicked");
+        }
+    }
+    drop(tree);
+    drop(lock);
+}
+
+/// See [`Change`].
+const RECORD_KEY_LEN_MAX: usize = 512;
+
+fn key_of(change: &Change) -> &str {
+    match change {
+        Change::Put { key, .. } | Change::Delete { key, .. } | Change::Raise { key, .. } => key,
+    }
+}

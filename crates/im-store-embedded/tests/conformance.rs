@@ -1,0 +1,32 @@
+//! The suite that every store passes, over folders on disk.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use im_store_embedded::{EmbeddedStore, Options};
+use im_timeline::Store;
+use im_timeline::conformance::Factory;
+use tempfile::TempDir;
+
+struct Folders;
+
+#[async_trait::async_trait]
+impl Factory for Folders {
+    type Home = TempDir;
+
+    async fn home(&self) -> TempDir {
+        TempDir::new().unwrap()
+    }
+
+    async fn open(&self, home: &TempDir) -> Arc<dyn Store> {
+        Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap())
+    }
+
+    async fn open_with_queue(&self, home: &TempDir, bound: usize) -> Option<Arc<dyn Store>> {
+        let options = Options { queue_len_max: bound, ..Options::default() };
+        Some(Arc::new(EmbeddedStore::open(home.path(), &options).unwrap()))
+    }
+}
+
+im_timeline::conformance_suite!(Folders);
