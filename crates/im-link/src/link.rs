@@ -160,6 +160,11 @@ impl Link {
         self.0.outbound.push_message(command.number() | RESPONSE_BIT, flags, sequence, body)
     }
 
+    /// Answers a request with a body that is encoded already.
+    pub fn answer_body(&self, command: LinkCommand, sequence: u32, body: &[u8]) -> Result<(), PushError> {
+        self.0.outbound.push_body(command.number() | RESPONSE_BIT, Flags::NONE, sequence, body)
+    }
+
     /// Passes a frame on under another sequence, its body untouched.
     pub fn pass(&self, frame: &Frame, sequence: u32) -> Result<(), PushError> {
         self.0.outbound.push_body(frame.command, frame.flags, sequence, &frame.body)

@@ -81,6 +81,7 @@ refusals! {
     306 NoSuchConversation Never "there is no such conversation";
     307 GroupExists Never "a group of that id exists";
     308 BadPosition Never "a position beyond the head of the timeline";
+    309 NoSuchUser Never "there is no such user";
     400 RateLimited Later "too many requests";
     401 TooManyConnections Later "too many connections";
     500 Busy Later "the server has no room for the request right now";

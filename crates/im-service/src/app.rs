@@ -1,0 +1,91 @@
+//! The im-service put together, and started.
+
+use std::sync::Arc;
+
+use im_link::tls::LinkTls;
+use im_link::{Identity, LinkConfig, Network, link};
+use im_proto::BootId;
+use im_proto::link::Tier;
+use im_timeline::Store;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::lanes::Lanes;
+use crate::routes::{RouteHandler, Routes};
+use crate::service::{Service, ServiceConfig};
+use crate::upkeep::{self, Retention};
+
+/// What an im-service needs to know.
+pub struct ImServiceConfig {
+    /// Its name, unique among im-services.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// This run of it, drawn at random.
+    pub boot: BootId,
+    /// The routes of the region, `host:port`, master first.
+    pub routes: Vec<String>,
+    /// TLS towards routes.
+    pub link_tls: LinkTls,
+    /// Times and bounds of links.
+    pub link: LinkConfig,
+    /// What the service itself does.
+    pub service: ServiceConfig,
+    /// How long things are kept.
+    pub retention: Retention,
+}
+
+/// An im-service that runs.
+pub struct ImService {
+    routes: Arc<Routes>,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl ImService {
+    /// Dials the routes and serves in the background. Needs a runtime around it.
+    pub fn start(config: ImServiceConfig, store: Arc<dyn Store>, network: &Arc<dyn Network>) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let service = Arc::new(Service::new(Arc::clone(&store), config.service));
+        let routes = Arc::new(Routes::new(config.routes.len()));
+        let lanes = Arc::new(Lanes::start(&service, &routes, &tasks));
+        let served = Arc::default();
+        let identity = Identity { tier: Tier::ImService, name: config.name, boot: config.boot, region: config.region };
+        for (index, address) in config.routes.into_iter().enumerate() {
+            let handler = RouteHandler {
+                index,
+                routes: Arc::clone(&routes),
+                service: Arc::clone(&service),
+                lanes: Arc::clone(&lanes),
+                served: Arc::clone(&served),
+            };
+            tasks.spawn(link::maintain(
+                Arc::clone(network),
+                address,
+                config.link_tls.clone(),
+                identity.clone(),
+                config.link,
+                Arc::new(handler),
+                stop.clone(),
+            ));
+        }
+        let retention = config.retention;
+        tasks.spawn(upkeep::write_fetched(service, Arc::clone(&store), retention, stop.clone()));
+        tasks.spawn(upkeep::sweep(Arc::clone(&store), retention, stop.clone()));
+        Self { routes, store, stop, tasks }
+    }
+
+    /// Whether a route can be reached.
+    pub fn is_ready(&self) -> bool {
+        self.routes.is_up()
+    }
+
+    /// Ends the links, finishes what is under way, and closes the store.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.store.close().await;
+    }
+}
