@@ -11,8 +11,12 @@
 //! 4. The same sender and client message id again changes nothing and returns the same place; with
 //!    other content it is refused.
 
+pub mod check;
 pub mod conformance;
+pub mod export;
 pub mod memory;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 mod rules;
 mod store;
 
