@@ -58,6 +58,8 @@ pub struct Profile {
     pub telephone: Option<String>,
     /// Where the picture is.
     pub avatar: Option<String>,
+    /// When the account was made, milliseconds since 1970.
+    pub created: String,
 }
 
 /// Why an exchange failed.
@@ -122,31 +124,32 @@ impl Accounts {
         Self { dial, address: address.into() }
     }
 
-    /// Makes an account.
-    pub async fn register(&self, user: &str, password: &str) -> Result<(), AccountsError> {
-        self.exchange(Method::POST, "/user/register", None, &Credentials { user, password }).await.map(drop)
+    /// Makes an account and logs in.
+    pub async fn register(&self, user: &str, password: &str) -> Result<Login, AccountsError> {
+        let answer = self.exchange(Method::POST, "/user/register", None, Some(Credentials { user, password })).await?;
+        self.read(&answer)
     }
 
     /// Logs in.
     pub async fn login(&self, user: &str, password: &str) -> Result<Login, AccountsError> {
-        let answer = self.exchange(Method::POST, "/user/login", None, &Credentials { user, password }).await?;
+        let answer = self.exchange(Method::POST, "/user/login", None, Some(Credentials { user, password })).await?;
         self.read(&answer)
     }
 
     /// Exchanges a refresh token for a new pair. The old one is used up.
     pub async fn refresh(&self, refresh_token: &str) -> Result<Login, AccountsError> {
-        let answer = self.exchange(Method::GET, "/user/token", Some(refresh_token), &()).await?;
+        let answer = self.exchange(Method::GET, "/user/token", Some(refresh_token), None).await?;
         self.read(&answer)
     }
 
     /// Ends the login that a refresh token belongs to.
     pub async fn logout(&self, refresh_token: &str) -> Result<(), AccountsError> {
-        self.exchange(Method::POST, "/user/logout", Some(refresh_token), &()).await.map(drop)
+        self.exchange(Method::POST, "/user/logout", Some(refresh_token), None).await.map(drop)
     }
 
     /// The profile of the user whom the access token names.
     pub async fn info(&self, access_token: &str) -> Result<Profile, AccountsError> {
-        let answer = self.exchange(Method::GET, "/user/info", Some(access_token), &()).await?;
+        let answer = self.exchange(Method::GET, "/user/info", Some(access_token), None).await?;
         self.read(&answer)
     }
 
@@ -155,13 +158,10 @@ impl Accounts {
         method: Method,
         path: &str,
         bearer: Option<&str>,
-        body: &(impl Serialize + Sync),
+        body: Option<Credentials<'_>>,
     ) -> Result<Bytes, AccountsError> {
-        let body = if method == Method::GET {
-            Bytes::new()
-        } else {
-            serde_json::to_vec(body).map_err(|error| self.bad_answer(error))?.into()
-        };
+        let body = body.map(|body| serde_json::to_vec(&body)).transpose().map_err(|error| self.bad_answer(error))?;
+        let body = Bytes::from(body.unwrap_or_default());
         let mut request = Request::builder()
             .method(method)
             .uri(path)

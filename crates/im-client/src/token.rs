@@ -101,7 +101,8 @@ impl TokenSource for RefreshingToken {
 impl From<AccountsError> for TokenError {
     fn from(error: AccountsError) -> Self {
         match error {
-            AccountsError::Refused { status: 400..500, .. } => Self::LoginNeeded(error.to_string()),
+            // Anything else, "too many" and "busy" among them, may go over.
+            AccountsError::Refused { status: 401 | 403, .. } => Self::LoginNeeded(error.to_string()),
             _ => Self::Unavailable(error.to_string()),
         }
     }

@@ -1,7 +1,5 @@
 //! The owner task while it has a connection.
 
-use std::future::Future;
-
 use bytes::BytesMut;
 use im_link::network::BoxIo;
 use im_proto::client::{Command, Entry, Message, MsgPage, Redirect, SendAck, SendMsg};
@@ -242,11 +240,9 @@ async fn write_some(writer: &mut (impl AsyncWrite + Unpin), output: &mut BytesMu
     }
 }
 
-fn sleep_until(at: Option<Instant>) -> impl Future<Output = ()> {
-    async move {
-        match at {
-            Some(at) => tokio::time::sleep_until(at.into()).await,
-            None => std::future::pending().await,
-        }
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
