@@ -5,12 +5,14 @@
 //! * [`sessions`]: the logins that this gate holds.
 //! * [`upstream`]: the links to the routes, and the requests that wait on them.
 //! * [`app`]: everything put together, and started.
+//! * [`server`]: the process around it: settings, admin listener, readiness.
 //!
 //! Nothing here needs to survive: a gate that dies costs its clients a reconnect.
 
 pub mod app;
 mod connection;
 mod http;
+pub mod server;
 mod sessions;
 mod upstream;
 

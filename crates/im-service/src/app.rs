@@ -5,14 +5,18 @@ use std::sync::Arc;
 use im_link::tls::LinkTls;
 use im_link::{Identity, LinkConfig, Network, link};
 use im_proto::BootId;
+use im_proto::client::{KickReason, Kickout};
 use im_proto::link::Tier;
 use im_timeline::Store;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
+use crate::accounts::{Revocation, RevocationCause};
 use crate::lanes::Lanes;
 use crate::routes::{RouteHandler, Routes};
-use crate::service::{Service, ServiceConfig};
+use crate::service::{Service, ServiceConfig, Tell};
 use crate::upkeep::{self, Retention};
 
 /// What an im-service needs to know.
@@ -79,6 +83,33 @@ impl ImService {
     /// Whether a route can be reached.
     pub fn is_ready(&self) -> bool {
         self.routes.is_up()
+    }
+
+    /// Ends the connections of users whose logins were revoked. Whoever only logged out of one device
+    /// keeps the others, and closes that one by itself.
+    pub(crate) async fn end_revoked(self: Arc<Self>, mut revocations: broadcast::Receiver<Revocation>) {
+        loop {
+            let revocation = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                revocation = revocations.recv() => revocation,
+            };
+            let reason = match revocation {
+                Ok(Revocation { cause: RevocationCause::LoggedOut | RevocationCause::TokenReused, .. }) => continue,
+                Ok(Revocation { cause: RevocationCause::Banned, .. }) => KickReason::Forbidden,
+                Ok(Revocation { .. }) => KickReason::Revoked,
+                // Those that were missed lose their login with their access token, minutes later.
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    warn!(missed, "revocations came faster than connections could be ended");
+                    continue;
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            if let Ok(Revocation { user, .. }) = revocation {
+                let kickout = Kickout { reason, detail: String::new() };
+                self.routes.tell(None, &Tell::kick(user, &kickout));
+            }
+        }
     }
 
     /// Ends the links, finishes what is under way, and closes the store.

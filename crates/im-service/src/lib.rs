@@ -2,6 +2,8 @@
 //! one needs: what matters is in the store, so any instance serves any request.
 //!
 //! * [`app`]: everything put together, and started.
+//! * [`server`]: the process around it: settings, store, listeners, readiness.
+//! * [`backend`]: which store is opened.
 //! * [`accounts`]: registration, passwords, tokens, over HTTP.
 //! * `service`: what each client request means, one module per family.
 //! * `lanes`: sends of one user stay in the order in which they came.
@@ -10,11 +12,13 @@
 
 pub mod accounts;
 pub mod app;
+pub mod backend;
 mod lanes;
 mod routes;
+pub mod server;
 mod service;
 mod upkeep;
 
 pub use app::{ImService, ImServiceConfig};
 pub use service::ServiceConfig;
-pub use upkeep::{Retention, StoreWatch};
+pub use upkeep::Retention;

@@ -43,15 +43,6 @@ impl Default for Retention {
     }
 }
 
-/// Tells whether a store still makes progress. A backend that can get stuck gives one.
-pub trait StoreWatch: Send + Sync + 'static {
-    /// Why the store is not well; `None` while it is.
-    fn complaint(&self) -> Option<String>;
-
-    /// Whether the process should end, so that a supervisor starts it anew.
-    fn is_lost(&self) -> bool;
-}
-
 /// Writes fetched positions until `stop`.
 pub(crate) async fn write_fetched(
     service: Arc<Service>,

@@ -4,12 +4,14 @@
 //! passes on is idempotent, so a standby may do the same at the same time.
 //!
 //! * [`app`]: started and stopped.
+//! * [`server`]: the process around it: settings, admin listener, readiness.
 //! * `directory`: gates, logins, and delivery to them.
 //! * `services`: im-services, and the requests that wait on them.
 //! * `traffic`: what happens to each frame.
 
 pub mod app;
 mod directory;
+pub mod server;
 mod services;
 mod traffic;
 

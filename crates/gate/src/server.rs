@@ -1,0 +1,170 @@
+//! The gate as a process: its settings, and the gate with its admin listener around it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use im_auth::Verifier;
+use im_link::tls::{self, CertFiles, LinkTls};
+use im_link::{LinkConfig, Network};
+use im_proto::BootId;
+use im_runtime::settings::ByteSize;
+use im_runtime::{Context, admin, settings};
+use im_session::GateSessionConfig;
+use tokio::net::TcpListener;
+use tokio::time::interval;
+
+use crate::app::{Gate, GateConfig};
+
+settings! {
+    /// The gate: holds client connections.
+    pub struct GateSettings("gate") {
+        /// Its name, unique among gates.
+        pub name: String = "gate-1",
+        /// Its region.
+        pub region: String = "local",
+        /// Where clients connect, with TLS.
+        pub client_listen: SocketAddr = "0.0.0.0:8910",
+        /// Where it answers over HTTP: /monitor, /online, /healthz, /readyz, /metrics. /online names users, so
+        /// keep it off open networks.
+        pub http_listen: SocketAddr = "127.0.0.1:8911",
+        /// The routes of the region, master first.
+        pub routes: Vec<String> = "127.0.0.1:8920",
+        /// Certificate chain shown to clients, PEM.
+        pub client_cert: PathBuf = "keys/gate-server.pem",
+        /// Its private key, PEM.
+        pub client_key: PathBuf = "keys/gate-server.key.pem",
+        /// Certificate shown to routes, PEM.
+        pub link_cert: PathBuf = "keys/gate-link.pem",
+        /// Its private key, PEM.
+        pub link_key: PathBuf = "keys/gate-link.key.pem",
+        /// Authority of the cluster: only routes with a certificate of it are trusted. PEM.
+        pub link_ca: PathBuf = "keys/dev-ca.pem",
+        /// Public keys that access tokens may be signed with, PEM; two while a key is being replaced.
+        pub token_keys: Vec<PathBuf> = "keys/token-ed25519.pub.pem",
+        /// From accept to a completed login.
+        pub login_timeout: Duration = "10s" in Duration::from_millis(100)..=Duration::from_secs(300),
+        /// Silence after which a logged-in connection is closed.
+        pub keep_alive: Duration = "180s" in Duration::from_secs(1)..=Duration::from_secs(86_400),
+        /// Between heartbeats that clients are asked to keep; well under keep_alive.
+        pub heartbeat: Duration = "30s" in Duration::from_millis(100)..=Duration::from_secs(3600),
+        /// Connections held at once; a process also needs as many open files.
+        pub connections_max: usize = "100000" in 1..=10_000_000,
+        /// Bytes that may wait for one client. Over it notifies are dropped (the client pulls later), and a
+        /// client that does not take its answers is let go.
+        pub outbound_bytes_max: ByteSize = "256KiB" in ByteSize::kib(16)..=ByteSize::mib(64),
+        /// Requests of one client under way at once; over it the gate stops reading from the client.
+        pub client_in_flight_max: u32 = "64" in 1..=65_536,
+        /// Requests under way at once to one route.
+        pub link_in_flight_max: usize = "65536" in 1..=65_536,
+        /// How long a request may take before its client is told to try again.
+        pub request_timeout: Duration = "5s" in Duration::from_millis(100)..=Duration::from_secs(120),
+    }
+}
+
+/// Between two looks at whether the gate is ready.
+const READY_EVERY: Duration = Duration::from_millis(100);
+
+impl GateSettings {
+    fn config(&self) -> anyhow::Result<GateConfig> {
+        let client = CertFiles { cert: self.client_cert.clone(), key: self.client_key.clone() };
+        let link = CertFiles { cert: self.link_cert.clone(), key: self.link_key.clone() };
+        Ok(GateConfig {
+            name: self.name.clone(),
+            region: self.region.clone(),
+            boot: BootId(rand::random()),
+            client_listen: self.client_listen.to_string(),
+            routes: self.routes.clone(),
+            verifier: Verifier::from_files(&self.token_keys).context("load token keys")?,
+            client_tls: Some(Arc::new(tls::server_config(&client).context("load the client certificate")?)),
+            link_tls: LinkTls::dial(&link, &self.link_ca).context("load the link certificate")?,
+            link: LinkConfig::default(),
+            session: GateSessionConfig {
+                login_timeout: self.login_timeout,
+                keep_alive: self.keep_alive,
+                heartbeat: self.heartbeat,
+            },
+            connections_max: self.connections_max,
+            outbound_bytes_max: self.outbound_bytes_max.as_usize(),
+            client_in_flight_max: self.client_in_flight_max,
+            link_in_flight_max: self.link_in_flight_max,
+            request_timeout: self.request_timeout,
+        })
+    }
+}
+
+/// A gate with its admin listener.
+pub struct GateServer {
+    gate: Arc<Gate>,
+    http_addr: SocketAddr,
+}
+
+impl GateServer {
+    /// Loads what the settings name, binds, and serves in the background until the shutdown.
+    pub async fn start(settings: &GateSettings, network: Arc<dyn Network>, context: &Context) -> anyhow::Result<Self> {
+        let config = settings.config()?;
+        let listener = TcpListener::bind(settings.http_listen)
+            .await
+            .with_context(|| format!("bind http_listen {}", settings.http_listen))?;
+        let http_addr = listener.local_addr()?;
+        let gate = Gate::start(config, network)
+            .await
+            .with_context(|| format!("bind client_listen {}", settings.client_listen))?;
+        let gate = Arc::new(gate);
+        let Context { shutdown, readiness, metrics, .. } = context;
+        shutdown.spawn_vital(
+            "gate admin listener",
+            admin::serve(listener, readiness.clone(), metrics.clone(), gate.http(), shutdown.begun()),
+        );
+        shutdown.spawn(watch(Arc::clone(&gate), context.clone()));
+        tracing::info!(clients = %gate.client_addr(), http = %http_addr, "the gate listens");
+        Ok(Self { gate, http_addr })
+    }
+
+    /// Where clients connect.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.gate.client_addr()
+    }
+
+    /// Where it answers over HTTP.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Ends every connection.
+    pub async fn stop(&self) {
+        self.gate.stop().await;
+    }
+}
+
+/// Runs a gate until the shutdown: what `sim-gate` does.
+pub async fn serve(settings: GateSettings, context: Context) -> anyhow::Result<()> {
+    let server = GateServer::start(&settings, im_link::Tcp::shared(), &context).await?;
+    context.shutdown.begun().await;
+    server.stop().await;
+    Ok(())
+}
+
+/// Keeps readiness and gauges up to date until the shutdown.
+async fn watch(gate: Arc<Gate>, context: Context) {
+    let condition = context.readiness.condition("gate: route");
+    let mut ticks = interval(READY_EVERY);
+    let looking = async {
+        loop {
+            ticks.tick().await;
+            if gate.is_ready() {
+                condition.ready();
+            } else {
+                condition.not_ready("no route can be reached");
+            }
+            metrics::gauge!("sim_gate_sessions").set(gate.sessions_len() as f64);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = context.shutdown.begun() => {}
+        () = looking => {}
+    }
+}

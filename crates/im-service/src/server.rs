@@ -1,0 +1,216 @@
+//! The im-service as a process: its settings, the store it opens, accounts over HTTP, the admin
+//! listener, and the watch over the store.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use im_auth::keys;
+use im_link::tls::{CertFiles, LinkTls};
+use im_link::{LinkConfig, Network};
+use im_proto::BootId;
+use im_runtime::{Context, admin, http, settings};
+use tokio::net::TcpListener;
+use tokio::time::interval;
+
+use crate::accounts::{self, Accounts, AccountsConfig};
+use crate::app::{ImService, ImServiceConfig};
+use crate::backend::{Backend, OpenedStore};
+use crate::service::ServiceConfig;
+use crate::upkeep::Retention;
+
+settings! {
+    /// The im-service: timelines, groups, accounts.
+    pub struct ImServiceSettings("im-service") {
+        /// Its name, unique among im-services.
+        pub name: String = "im-service-1",
+        /// Its region.
+        pub region: String = "local",
+        /// The routes of the region, master first.
+        pub routes: Vec<String> = "127.0.0.1:8920",
+        /// Where accounts are served over HTTP: /user/register, /user/login and the rest.
+        pub http_listen: SocketAddr = "127.0.0.1:8000",
+        /// Whether http_listen may be reached from other machines although it speaks plain HTTP, because
+        /// something in front of it terminates TLS. Passwords pass here.
+        pub http_behind_tls: bool = "false",
+        /// Where it answers operators over HTTP: /healthz, /readyz, /metrics.
+        pub admin_listen: SocketAddr = "127.0.0.1:8931",
+        /// What keeps the timelines: embedded (the default) or sqlite.
+        pub store: Backend = "embedded",
+        /// The store's folder.
+        pub data: PathBuf = "data",
+        /// Certificate shown to routes, PEM.
+        pub link_cert: PathBuf = "keys/im-service-link.pem",
+        /// Its private key, PEM.
+        pub link_key: PathBuf = "keys/im-service-link.key.pem",
+        /// Authority of the cluster: only routes with a certificate of it are trusted. PEM.
+        pub link_ca: PathBuf = "keys/dev-ca.pem",
+        /// Folder of the key pair that signs access tokens; made at the first start.
+        pub token_keys: PathBuf = "keys",
+        /// How long an access token is good. Gates believe it without asking.
+        pub access_lifetime: Duration = "10m" in Duration::from_secs(1)..=Duration::from_secs(86_400),
+        /// How long a refresh token is good when it is not used.
+        pub refresh_lifetime: Duration = "30d" in Duration::from_secs(60)..=Duration::from_secs(366 * 86_400),
+        /// Whether messages and invitations go only to users who have an account here. Off where access tokens
+        /// come from elsewhere.
+        pub known_users_only: bool = "true",
+        /// How long rows of users' timelines are kept. Histories keep the messages.
+        pub keep_entries: Duration = "7d" in Duration::from_secs(1)..=Duration::from_secs(3660 * 86_400),
+        /// How far back a repeated send is recognised.
+        pub keep_sent: Duration = "7d" in Duration::from_secs(60)..=Duration::from_secs(3660 * 86_400),
+        /// Whether rows of a user's timeline go as soon as every device of the user has fetched them.
+        pub trim_when_fetched: bool = "false",
+        /// Between two sweeps of what is too old.
+        pub sweep_every: Duration = "60s" in Duration::from_secs(1)..=Duration::from_secs(86_400),
+    }
+}
+
+/// Between two looks at the store and the routes.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+
+/// Accounts are asked seldom, but by many: a login keeps a connection for two hashes' time.
+const HTTP_LIMITS: http::Limits =
+    http::Limits { connections: 4096, head: Duration::from_secs(30), age: Duration::from_secs(600) };
+
+impl ImServiceSettings {
+    fn config(&self) -> anyhow::Result<ImServiceConfig> {
+        if !self.http_listen.ip().is_loopback() && !self.http_behind_tls {
+            bail!(
+                "http_listen {} can be reached from other machines and speaks plain HTTP; \
+                 set http_behind_tls = true if something in front of it terminates TLS",
+                self.http_listen
+            );
+        }
+        let link = CertFiles { cert: self.link_cert.clone(), key: self.link_key.clone() };
+        Ok(ImServiceConfig {
+            name: self.name.clone(),
+            region: self.region.clone(),
+            boot: BootId(rand::random()),
+            routes: self.routes.clone(),
+            link_tls: LinkTls::dial(&link, &self.link_ca).context("load the link certificate")?,
+            link: LinkConfig::default(),
+            service: ServiceConfig { known_users_only: self.known_users_only },
+            retention: Retention {
+                entries: self.keep_entries,
+                sent: self.keep_sent,
+                trim_when_fetched: self.trim_when_fetched,
+                sweep_every: self.sweep_every,
+            },
+        })
+    }
+
+    fn accounts_config(&self) -> AccountsConfig {
+        AccountsConfig {
+            access_lifetime: self.access_lifetime,
+            refresh_lifetime: self.refresh_lifetime,
+            ..AccountsConfig::default()
+        }
+    }
+}
+
+/// An im-service with its listeners.
+pub struct ImServiceServer {
+    service: Arc<ImService>,
+    http_addr: SocketAddr,
+    admin_addr: SocketAddr,
+}
+
+impl ImServiceServer {
+    /// Opens the store, loads what the settings name, binds, and serves in the background until the shutdown.
+    pub async fn start(
+        settings: &ImServiceSettings,
+        network: Arc<dyn Network>,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        let config = settings.config()?;
+        let signer = keys::load_or_create(&settings.token_keys).context("load the token keys")?;
+        let (http_listener, http_addr) = bind("http_listen", settings.http_listen).await?;
+        let (admin_listener, admin_addr) = bind("admin_listen", settings.admin_listen).await?;
+        let OpenedStore { store, watch: store_watch } = settings.store.open(&settings.data).await?;
+
+        let accounts_config = settings.accounts_config();
+        let accounts = {
+            let store = Arc::clone(&store);
+            // Making it takes the time of a password hash.
+            let made = tokio::task::spawn_blocking(move || Accounts::new(store, signer, accounts_config)).await?;
+            Arc::new(made.context("start accounts")?)
+        };
+        let service = Arc::new(ImService::start(config, store, &network));
+        let Context { shutdown, readiness, metrics, .. } = context;
+        shutdown.spawn(Arc::clone(&service).end_revoked(accounts.revocations()));
+        shutdown.spawn_vital(
+            "accounts listener",
+            http::serve(http_listener, accounts::router(accounts), HTTP_LIMITS, shutdown.begun()),
+        );
+        shutdown.spawn_vital(
+            "im-service admin listener",
+            admin::serve(admin_listener, readiness.clone(), metrics.clone(), axum::Router::new(), shutdown.begun()),
+        );
+        shutdown.spawn_vital("store watch", watch(Arc::clone(&service), store_watch, context.clone()));
+        tracing::info!(accounts = %http_addr, admin = %admin_addr, data = %settings.data.display(),
+            "the im-service listens");
+        Ok(Self { service, http_addr, admin_addr })
+    }
+
+    /// Where accounts are served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where it answers operators.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Finishes what is under way and closes the store.
+    pub async fn stop(&self) {
+        self.service.stop().await;
+    }
+}
+
+/// Runs an im-service until the shutdown: what `sim-im-service` does.
+pub async fn serve(settings: ImServiceSettings, context: Context) -> anyhow::Result<()> {
+    let server = ImServiceServer::start(&settings, im_link::Tcp::shared(), &context).await?;
+    context.shutdown.begun().await;
+    server.stop().await;
+    Ok(())
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("bind {key} {address}"))?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+/// Keeps readiness up to date until the shutdown. Ends early, and with it the process, when the
+/// store will not recover: a supervisor then starts a new one, which reads what is durable.
+async fn watch(service: Arc<ImService>, store: crate::backend::StoreWatch, context: Context) {
+    let store_condition = context.readiness.condition("im-service: store");
+    let route_condition = context.readiness.condition("im-service: route");
+    let mut ticks = interval(WATCH_EVERY);
+    let looking = async {
+        loop {
+            ticks.tick().await;
+            match store.complaint() {
+                None => store_condition.ready(),
+                Some(complaint) if complaint.is_final => {
+                    tracing::error!(reason = complaint.reason, "the store is lost; the process ends");
+                    return;
+                }
+                Some(complaint) => store_condition.not_ready(complaint.reason),
+            }
+            if service.is_ready() {
+                route_condition.ready();
+            } else {
+                route_condition.not_ready("no route can be reached");
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = context.shutdown.begun() => {}
+        () = looking => {}
+    }
+}

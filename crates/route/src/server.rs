@@ -1,0 +1,133 @@
+//! The route as a process: its settings, and the route with its admin listener around it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use im_link::tls::{CertFiles, LinkTls};
+use im_link::{LinkConfig, Network};
+use im_proto::BootId;
+use im_runtime::{Context, admin, settings};
+use tokio::net::TcpListener;
+use tokio::time::interval;
+
+use crate::app::{Route, RouteConfig};
+
+settings! {
+    /// The route: the rendezvous of a region.
+    pub struct RouteSettings("route") {
+        /// Its name, unique among the routes of its region.
+        pub name: String = "route-1",
+        /// Its region.
+        pub region: String = "local",
+        /// Where gates and im-services dial, with mutual TLS.
+        pub listen: SocketAddr = "0.0.0.0:8920",
+        /// Where it answers over HTTP: /monitor, /census, /healthz, /readyz, /metrics.
+        pub http_listen: SocketAddr = "127.0.0.1:8921",
+        /// Certificate shown to tiers, for the name "sim-route", PEM.
+        pub link_cert: PathBuf = "keys/route.pem",
+        /// Its private key, PEM.
+        pub link_key: PathBuf = "keys/route.key.pem",
+        /// Authority of the cluster: only tiers with a certificate of it are let in. PEM.
+        pub link_ca: PathBuf = "keys/dev-ca.pem",
+        /// Links held at once.
+        pub links_max: usize = "1024" in 1..=65_536,
+        /// Requests under way at once to one im-service.
+        pub link_in_flight_max: usize = "65536" in 1..=65_536,
+        /// How long a request may take before its gate is told so; under the gate's own request_timeout.
+        pub request_timeout: Duration = "4500ms" in Duration::from_millis(100)..=Duration::from_secs(120),
+    }
+}
+
+/// Between two looks at whether the route is ready.
+const READY_EVERY: Duration = Duration::from_millis(100);
+
+impl RouteSettings {
+    fn config(&self) -> anyhow::Result<RouteConfig> {
+        let link = CertFiles { cert: self.link_cert.clone(), key: self.link_key.clone() };
+        Ok(RouteConfig {
+            name: self.name.clone(),
+            region: self.region.clone(),
+            boot: BootId(rand::random()),
+            listen: self.listen.to_string(),
+            link_tls: LinkTls::accept_from(&link, &self.link_ca).context("load the link certificate")?,
+            link: LinkConfig { links_max: self.links_max, ..LinkConfig::default() },
+            link_in_flight_max: self.link_in_flight_max,
+            request_timeout: self.request_timeout,
+        })
+    }
+}
+
+/// A route with its admin listener.
+pub struct RouteServer {
+    route: Arc<Route>,
+    http_addr: SocketAddr,
+}
+
+impl RouteServer {
+    /// Loads what the settings name, binds, and serves in the background until the shutdown.
+    pub async fn start(settings: &RouteSettings, network: Arc<dyn Network>, context: &Context) -> anyhow::Result<Self> {
+        let config = settings.config()?;
+        let listener = TcpListener::bind(settings.http_listen)
+            .await
+            .with_context(|| format!("bind http_listen {}", settings.http_listen))?;
+        let http_addr = listener.local_addr()?;
+        let route = Route::start(config, network).await.with_context(|| format!("bind listen {}", settings.listen))?;
+        let route = Arc::new(route);
+        let Context { shutdown, readiness, metrics, .. } = context;
+        shutdown.spawn_vital(
+            "route admin listener",
+            admin::serve(listener, readiness.clone(), metrics.clone(), route.http(), shutdown.begun()),
+        );
+        shutdown.spawn(watch(Arc::clone(&route), context.clone()));
+        tracing::info!(tiers = %route.addr(), http = %http_addr, "the route listens");
+        Ok(Self { route, http_addr })
+    }
+
+    /// Where tiers dial.
+    pub fn addr(&self) -> SocketAddr {
+        self.route.addr()
+    }
+
+    /// Where it answers over HTTP.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Ends every link.
+    pub async fn stop(&self) {
+        self.route.stop().await;
+    }
+}
+
+/// Runs a route until the shutdown: what `sim-route` does.
+pub async fn serve(settings: RouteSettings, context: Context) -> anyhow::Result<()> {
+    let server = RouteServer::start(&settings, im_link::Tcp::shared(), &context).await?;
+    context.shutdown.begun().await;
+    server.stop().await;
+    Ok(())
+}
+
+/// Keeps readiness and gauges up to date until the shutdown.
+async fn watch(route: Arc<Route>, context: Context) {
+    let condition = context.readiness.condition("route: im-service");
+    let mut ticks = interval(READY_EVERY);
+    let looking = async {
+        loop {
+            ticks.tick().await;
+            if route.is_ready() {
+                condition.ready();
+            } else {
+                condition.not_ready("no im-service is linked");
+            }
+            metrics::gauge!("sim_route_logins").set(route.logins_len() as f64);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = context.shutdown.begun() => {}
+        () = looking => {}
+    }
+}
