@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use im_proto::limits::PAYLOAD_LEN_MAX;
 
-use crate::worker::SOCKETS_PER_WORKER_MAX;
+use crate::worker::{PAYLOAD_LEN_MIN, SOCKETS_PER_WORKER_MAX};
 
 /// Puts load on sim and reports what it took.
 #[derive(Debug, Parser)]
@@ -19,6 +20,8 @@ pub(crate) struct Args {
 pub(crate) enum Scenario {
     /// The bare baseline: TLS client → A → B → C and back over loopback, nothing stored.
     Relay(RelayArgs),
+    /// Durable messages through the real tiers, against the baseline in the same run.
+    Send(SendArgs),
     /// The three hops of the baseline, for a coordinator on the other end of stdin and stdout.
     #[command(hide = true)]
     ServeRelay(ServeRelayArgs),
@@ -37,6 +40,49 @@ pub(crate) struct RelayArgs {
     /// Where the file of --durable goes; a temporary folder unless given.
     #[arg(long, value_name = "DIR", requires = "durable")]
     pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SendArgs {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    #[command(flatten)]
+    pub(crate) tiers: TiersArgs,
+    /// Bytes of a message's payload.
+    #[arg(long, default_value_t = 200, value_parser = payload_len)]
+    pub(crate) payload: usize,
+    /// Receivers are not logged in: nothing is delivered live.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// The baseline syncs every message to the disk, too.
+    #[arg(long)]
+    pub(crate) durable_relay: bool,
+    /// Into how many slices the measured time is cut; baseline and tiers take turns.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+/// The tiers that are measured.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TiersArgs {
+    /// A gate's address, `host:port`; several are used in turn. Without it the tiers are started.
+    #[arg(long, value_name = "ADDRESS", requires = "ca", requires = "token_key")]
+    pub(crate) gate: Vec<String>,
+    /// The certificate that the gate's is signed by, PEM.
+    #[arg(long, value_name = "FILE", requires = "gate")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The private key that signs access tokens, PEM.
+    #[arg(long, value_name = "FILE", requires = "gate")]
+    pub(crate) token_key: Option<PathBuf>,
+    /// A process whose CPU time counts as the server's.
+    #[arg(long, value_name = "PID", requires = "gate")]
+    pub(crate) server_pid: Vec<u32>,
+}
+
+fn payload_len(text: &str) -> Result<usize, String> {
+    let range = PAYLOAD_LEN_MIN..=PAYLOAD_LEN_MAX as usize;
+    let length = text.parse().map_err(|error| format!("{error}"))?;
+    if range.contains(&length) { Ok(length) } else { Err(format!("a payload has {range:?} bytes")) }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -92,10 +138,10 @@ impl Load {
     }
 
     /// One worker per CPU, because a worker is one thread; more when a process may not open as many
-    /// files; never more than there are connections.
+    /// files; never more than there are pairs of connections.
     pub(crate) fn workers(&self, cpus: u32) -> u32 {
         let needed = self.connections.div_ceil(SOCKETS_PER_WORKER_MAX);
-        self.workers.unwrap_or(cpus).max(needed).min(self.connections)
+        self.workers.unwrap_or(cpus).max(needed).min(self.connections.div_ceil(2))
     }
 }
 
@@ -123,7 +169,7 @@ mod tests {
     #[test]
     fn workers_follow_cpus_until_files_or_connections_bind() {
         assert_eq!(load(&[]).workers(2), 2);
-        assert_eq!(load(&["--connections", "1"]).workers(2), 1);
+        assert_eq!(load(&["--connections", "2"]).workers(2), 1);
         assert_eq!(load(&["--connections", "45001"]).workers(2), 4);
         assert_eq!(load(&["--workers", "1"]).workers(2), 1);
     }

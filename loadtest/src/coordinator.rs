@@ -1,5 +1,7 @@
 //! Starts servers and load workers, lets the workers run, and gathers what they and the kernel say.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,7 +14,7 @@ use crate::cpu;
 use crate::histogram::Latencies;
 use crate::machine::cpus;
 use crate::progress::Progress;
-use crate::worker::{Notice, Order, Plan, Slice, Window, loopback_of};
+use crate::worker::{Notice, Order, Plan, Slice, TrafficPlan, Verdict, Window};
 
 /// From an order to the start of its run: time for it to reach every worker.
 const LEAD: Duration = Duration::from_millis(100);
@@ -22,7 +24,9 @@ const LEAD: Duration = Duration::from_millis(100);
 pub(crate) struct Measured {
     pub(crate) answered: u64,
     pub(crate) unanswered: u64,
+    pub(crate) refused: u64,
     pub(crate) ack: Latencies,
+    pub(crate) deliver: Latencies,
     pub(crate) server_cpu: Duration,
     pub(crate) client_cpu: Duration,
     pub(crate) time: Duration,
@@ -44,7 +48,21 @@ impl Measured {
     fn add(&mut self, slice: &Slice) -> anyhow::Result<()> {
         self.answered += slice.answered;
         self.unanswered += slice.unanswered;
-        self.ack.merge(&slice.ack)
+        self.refused += slice.refused;
+        self.ack.merge(&slice.ack)?;
+        self.deliver.merge(&slice.deliver)
+    }
+
+    /// Adds another run of the same load.
+    pub(crate) fn add_run(&mut self, run: &Self) {
+        self.answered += run.answered;
+        self.unanswered += run.unanswered;
+        self.refused += run.refused;
+        self.ack.add(&run.ack);
+        self.deliver.add(&run.deliver);
+        self.server_cpu += run.server_cpu;
+        self.client_cpu += run.client_cpu;
+        self.time += run.time;
     }
 }
 
@@ -67,29 +85,16 @@ struct Worker {
 }
 
 impl Fleet {
-    /// Starts the workers and lets each build its part of the connections.
-    pub(crate) async fn connect(load: &Load, port: u16, certificate: &str) -> anyhow::Result<Self> {
-        let count = load.workers(cpus());
-        let connecting = (0..count).map(|number| {
-            let connections = share(load.connections, count, number);
-            let plan = Plan {
-                host: loopback_of(number),
-                port,
-                certificate: certificate.to_owned(),
-                connections,
-                in_flight: load.in_flight(),
-                rate: load.rate.map(|rate| f64::from(rate) * f64::from(connections) / f64::from(load.connections)),
-            };
-            Worker::connect(plan)
-        });
-        Ok(Self { workers: try_join_all(connecting).await?, runs: 0 })
+    /// Starts a worker for each plan and lets it build its connections.
+    pub(crate) async fn connect(plans: Vec<Plan>) -> anyhow::Result<Self> {
+        Ok(Self { workers: try_join_all(plans.into_iter().map(Worker::connect)).await?, runs: 0 })
     }
 
     /// Puts load on the server for a while.
     pub(crate) async fn run(
         &mut self,
         what: &str,
-        server_pid: u32,
+        server_pids: &[u32],
         warmup: Duration,
         measured: Duration,
     ) -> anyhow::Result<Measured> {
@@ -113,18 +118,70 @@ impl Fleet {
             }
             Ok(())
         };
-        let (slices, (), cpu) = try_join3(try_join_all(runs), shown, cpu_used(window, server_pid, &pids)).await?;
+        let (slices, (), cpu) = try_join3(try_join_all(runs), shown, cpu_used(window, server_pids, &pids)).await?;
         let mut sum = Measured { time: measured, server_cpu: cpu.0, client_cpu: cpu.1, ..Measured::default() };
         slices.iter().try_for_each(|slice| sum.add(slice))?;
         Ok(sum)
     }
+
+    /// Compares what was acked with what is stored. The workers are done after that.
+    pub(crate) async fn verify(mut self) -> anyhow::Result<Verdict> {
+        let mut sum = Verdict::default();
+        for verdict in try_join_all(self.workers.iter_mut().map(Worker::verify)).await? {
+            sum.add(&verdict);
+        }
+        Ok(sum)
+    }
+}
+
+/// Shares the load among workers. `traffic` gets the numbers of the connections that a worker builds.
+/// Connections 2n and 2n + 1 come to the same worker, because they may be two users who talk.
+pub(crate) fn plans(load: &Load, server: &Endpoint, mut traffic: impl FnMut(Range<u32>) -> TrafficPlan) -> Vec<Plan> {
+    let pairs = load.connections.div_ceil(2);
+    let count = load.workers(cpus());
+    let mut next = 0;
+    (0..count)
+        .map(|number| {
+            let first = next;
+            next = (first + 2 * share(pairs, count, number)).min(load.connections);
+            let connections = next - first;
+            Plan {
+                address: server.address_for(number),
+                certificate: server.certificate.clone(),
+                connections,
+                in_flight: load.in_flight(),
+                rate: load.rate.map(|rate| f64::from(rate) * f64::from(connections) / f64::from(load.connections)),
+                traffic: traffic(first..next),
+            }
+        })
+        .collect()
+}
+
+/// Where clients of a server connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// The DER of the certificate to trust, in base64.
+    pub(crate) certificate: String,
+}
+
+impl Endpoint {
+    /// Workers take turns at the addresses. A server that listens everywhere on this machine gets an
+    /// address of its own for each worker, so that no pair of addresses runs out of ports.
+    fn address_for(&self, worker: u32) -> SocketAddr {
+        let mut address = self.addresses[worker as usize % self.addresses.len()];
+        if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+            address.set_ip(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + worker).into());
+        }
+        address
+    }
 }
 
 /// CPU time of the server and of the workers between the two ends of the measured time.
-async fn cpu_used(window: Window, server: u32, workers: &[u32]) -> anyhow::Result<(Duration, Duration)> {
+async fn cpu_used(window: Window, servers: &[u32], workers: &[u32]) -> anyhow::Result<(Duration, Duration)> {
     let read = || {
-        let workers = workers.iter().map(|&pid| cpu::of_process(pid)).sum::<anyhow::Result<Duration>>()?;
-        anyhow::Ok((cpu::of_process(server)?, workers))
+        let sum = |pids: &[u32]| pids.iter().map(|&pid| cpu::of_process(pid)).sum::<anyhow::Result<Duration>>();
+        anyhow::Ok((sum(servers)?, sum(workers)?))
     };
     let from = window.start() + window.warmup();
     sleep_until(from.into()).await;
@@ -144,6 +201,17 @@ impl Worker {
         }
     }
 
+    async fn verify(&mut self) -> anyhow::Result<Verdict> {
+        self.child.send(&Order::Verify).await?;
+        loop {
+            match self.child.recv().await? {
+                Notice::Progress { .. } => {}
+                Notice::Verified(verdict) => return Ok(verdict),
+                other => bail!("a load worker said {other:?} instead of a verdict"),
+            }
+        }
+    }
+
     /// `on_progress` gets the answers since the run began.
     async fn run(&mut self, window: Window, mut on_progress: impl FnMut(u64)) -> anyhow::Result<Slice> {
         self.child.send(&Order::Run(window)).await?;
@@ -155,7 +223,7 @@ impl Worker {
                     on_progress(answered - answered_before);
                 }
                 Notice::Slice(slice) => return Ok(slice),
-                Notice::Connected => bail!("a load worker is connected twice"),
+                other => bail!("a load worker said {other:?} in the middle of a run"),
             }
         }
     }
@@ -176,6 +244,35 @@ mod tests {
             let shares: Vec<_> = (0..parts).map(|number| share(whole, parts, number)).collect();
             assert_eq!(shares.iter().sum::<u32>(), whole);
             assert!(shares.iter().max().unwrap_or(&0) - shares.iter().min().unwrap_or(&0) <= 1, "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn pairs_stay_together_and_every_connection_is_built_once() {
+        let server = Endpoint { addresses: vec![([0, 0, 0, 0], 7).into()], certificate: String::new() };
+        for (connections, workers) in [(1, 2), (7, 2), (1000, 3), (1001, 4)] {
+            let load = Load {
+                connections,
+                in_flight: None,
+                rate: Some(100),
+                seconds: 1,
+                warmup: 0,
+                workers: Some(workers),
+                json: false,
+            };
+            let mut ranges = Vec::new();
+            let plans = plans(&load, &server, |range| {
+                ranges.push(range);
+                TrafficPlan::Relay
+            });
+            assert!(ranges.iter().all(|range| range.start % 2 == 0 && !range.is_empty()), "{ranges:?}");
+            assert!(ranges.windows(2).all(|two| two[0].end == two[1].start), "{ranges:?}");
+            assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, connections));
+            let rate: f64 = plans.iter().filter_map(|plan| plan.rate).sum();
+            assert!((rate - 100.0).abs() < 1e-9, "{rate}");
+            let mut hosts: Vec<_> = plans.iter().map(|plan| plan.address).collect();
+            hosts.dedup();
+            assert_eq!(hosts.len(), plans.len(), "each worker has an address of its own");
         }
     }
 

@@ -34,6 +34,18 @@ impl Latencies {
         Ok(())
     }
 
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all of them have the same bounds");
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len()
+    }
+
     /// The buckets that are not empty.
     pub(crate) fn buckets(&self) -> Buckets {
         Buckets(self.0.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())).collect())
@@ -42,11 +54,6 @@ impl Latencies {
     pub(crate) fn quantiles(&self) -> Quantiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1000.0;
         Quantiles { p50: at(0.50), p90: at(0.90), p99: at(0.99), p999: at(0.999) }
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> u64 {
-        self.0.len()
     }
 }
 

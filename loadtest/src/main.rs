@@ -27,6 +27,7 @@ use crate::args::{Args, Scenario};
 fn main() -> anyhow::Result<()> {
     match Args::parse().scenario {
         Scenario::Relay(args) => scenario::relay(&args),
+        Scenario::Send(args) => scenario::send(&args),
         Scenario::ServeRelay(args) => relay::serve(&args),
         Scenario::LoadWorker => worker::run(),
     }

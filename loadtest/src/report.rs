@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use crate::args::Load;
+use crate::args::{Load, SendArgs};
 use crate::coordinator::Measured;
 use crate::histogram::Quantiles;
 use crate::machine::Machine;
+use crate::worker::Verdict;
 
 /// What was asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -64,6 +65,72 @@ impl RelayReport {
     }
 }
 
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SendReport {
+    scenario: &'static str,
+    acked_per_second: f64,
+    /// The baseline in the same run, and the first divided by it.
+    relay_per_second: f64,
+    ratio: f64,
+    server_cpu_us_per_message: f64,
+    client_cpu_us_per_message: f64,
+    relay_cpu_us_per_message: f64,
+    ack_ms: Quantiles,
+    /// Null when nothing came live.
+    deliver_ms: Option<Quantiles>,
+    relay_ack_ms: Quantiles,
+    answered: u64,
+    delivered: u64,
+    refused: u64,
+    unanswered: u64,
+    #[serde(flatten)]
+    verdict: Verdict,
+    payload: usize,
+    offline: bool,
+    durable_relay: bool,
+    rounds: u32,
+    #[serde(flatten)]
+    workload: Workload,
+    machine: Machine,
+}
+
+impl SendReport {
+    pub(crate) fn new(
+        sent: &Measured,
+        relayed: &Measured,
+        verdict: Verdict,
+        args: &SendArgs,
+        workload: Workload,
+        machine: Machine,
+    ) -> Self {
+        let (acked_per_second, relay_per_second) = (sent.per_second(), relayed.per_second());
+        Self {
+            scenario: "send",
+            acked_per_second,
+            relay_per_second,
+            // JSON has no number for a division by nothing.
+            ratio: if relay_per_second > 0.0 { acked_per_second / relay_per_second } else { 0.0 },
+            server_cpu_us_per_message: sent.server_cpu_us_per_message(),
+            client_cpu_us_per_message: sent.client_cpu_us_per_message(),
+            relay_cpu_us_per_message: relayed.server_cpu_us_per_message(),
+            ack_ms: sent.ack.quantiles(),
+            deliver_ms: (!sent.deliver.is_empty()).then(|| sent.deliver.quantiles()),
+            relay_ack_ms: relayed.ack.quantiles(),
+            answered: sent.answered,
+            delivered: sent.deliver.len(),
+            refused: sent.refused,
+            unanswered: sent.unanswered,
+            verdict,
+            payload: args.payload,
+            offline: args.offline,
+            durable_relay: args.durable_relay,
+            rounds: args.rounds,
+            workload,
+            machine,
+        }
+    }
+}
+
 /// Prints a report as the last line of stdout, or as an indented object for people.
 pub(crate) fn print(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
     println!("{}", if json { serde_json::to_string(report)? } else { serde_json::to_string_pretty(report)? });
@@ -76,7 +143,10 @@ mod tests {
 
     use std::time::Duration;
 
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Args, Scenario};
 
     fn machine() -> Machine {
         Machine { cpus: 2, cpu_model: "a".to_owned(), kernel: "b".to_owned(), memory_bytes: 3 }
@@ -108,5 +178,23 @@ mod tests {
         for quantile in ["p50", "p90", "p99", "p999"] {
             assert!(json["ack_ms"][quantile].is_number(), "{quantile}");
         }
+    }
+
+    #[test]
+    fn the_send_report_has_every_field_that_scripts_read() {
+        let line = ["sim-loadtest", "send", "--connections", "10", "--json"];
+        let Scenario::Send(args) = Args::try_parse_from(line).unwrap().scenario else { panic!("not a send") };
+        let run = |answered| Measured { answered, time: Duration::from_secs(2), ..Measured::default() };
+        let verdict = Verdict { acked: 1500, rows: 3000, lost: 1, duplicated: 2, out_of_order: 3, overtaken: 4 };
+        let report = SendReport::new(&run(1500), &run(3000), verdict, &args, workload(), machine());
+        let json: serde_json::Value = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert_eq!(json["acked_per_second"], 750.0);
+        assert_eq!(json["relay_per_second"], 1500.0);
+        assert_eq!(json["ratio"], 0.5);
+        assert_eq!((&json["lost"], &json["duplicated"], &json["out_of_order"]), (&1.into(), &2.into(), &3.into()));
+        assert!(json["server_cpu_us_per_message"].is_number());
+        assert!(json["deliver_ms"].is_null());
+        assert!(json["ack_ms"]["p999"].is_number());
+        assert_eq!(json["machine"]["cpus"], 2);
     }
 }

@@ -30,7 +30,8 @@ fn an_open_loop_sends_exactly_what_was_due() {
     let json = report(&relay(&arguments));
     assert_eq!(json["unanswered"], 0, "{json}");
     assert_eq!(json["rate"], 500);
-    assert!((400.0..=500.0).contains(&json["relay_per_second"].as_f64().unwrap()), "{json}");
+    // Each of the two workers rounds its share up to a whole message.
+    assert!((400.0..=502.0).contains(&json["relay_per_second"].as_f64().unwrap()), "{json}");
 }
 
 #[test]

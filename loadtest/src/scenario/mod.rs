@@ -1,6 +1,8 @@
 //! The scenarios: each starts what it needs, runs it, and prints one report.
 
 mod relay;
+mod send;
+mod tiers;
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::relay::relay;
+pub(crate) use self::send::send;
 
 /// A coordinator waits most of the time; one thread is enough for it.
 fn runtime() -> anyhow::Result<Runtime> {

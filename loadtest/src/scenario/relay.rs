@@ -1,5 +1,6 @@
 //! `relay`: the bare baseline by itself.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -7,10 +8,11 @@ use anyhow::{Context, ensure};
 use super::DataFolder;
 use crate::args::RelayArgs;
 use crate::child::Child;
-use crate::coordinator::Fleet;
+use crate::coordinator::{Endpoint, Fleet, plans};
 use crate::machine::Machine;
 use crate::relay::{CONNECTIONS_MAX, Ready};
 use crate::report::{self, RelayReport, Workload};
+use crate::worker::TrafficPlan;
 
 pub(crate) fn relay(args: &RelayArgs) -> anyhow::Result<()> {
     super::runtime()?.block_on(run(args))
@@ -20,9 +22,9 @@ async fn run(args: &RelayArgs) -> anyhow::Result<()> {
     let load = &args.load;
     let machine = Machine::read();
     let folder = if args.durable { Some(DataFolder::new(args.data.as_deref())?) } else { None };
-    let mut server = Server::start(folder.as_ref().map(DataFolder::path), load.connections).await?;
-    let mut fleet = Fleet::connect(load, server.ready.port, &server.ready.certificate).await?;
-    let measured = fleet.run("relay", server.pid()?, load.warmup(), load.measured()).await?;
+    let server = Server::start(folder.as_ref().map(DataFolder::path), load.connections).await?;
+    let mut fleet = Fleet::connect(plans(load, &server.endpoint, |_| TrafficPlan::Relay)).await?;
+    let measured = fleet.run("relay", &[server.pid()?], load.warmup(), load.measured()).await?;
     report::print(&RelayReport::new(&measured, Workload::new(load, machine.cpus), args.durable, machine), load.json)
 }
 
@@ -30,7 +32,7 @@ async fn run(args: &RelayArgs) -> anyhow::Result<()> {
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
-    pub(super) ready: Ready,
+    pub(super) endpoint: Endpoint,
 }
 
 impl Server {
@@ -45,11 +47,12 @@ impl Server {
             arguments.extend(["--durable", folder.to_str().context("the folder's name is not UTF-8")?]);
         }
         let mut child = Child::start("relay server", &arguments)?;
-        let ready = child.recv().await.context("start the relay")?;
-        Ok(Self { child, ready })
+        let ready: Ready = child.recv().await.context("start the relay")?;
+        let addresses = vec![(Ipv4Addr::UNSPECIFIED, ready.port).into()];
+        Ok(Self { child, endpoint: Endpoint { addresses, certificate: ready.certificate } })
     }
 
-    pub(super) fn pid(&mut self) -> anyhow::Result<u32> {
+    pub(super) fn pid(&self) -> anyhow::Result<u32> {
         self.child.pid()
     }
 }

@@ -8,25 +8,37 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use bytes::{Buf, BytesMut};
 use proto_codec::Header;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::control::{Control, Run};
+use super::audit::Verdict;
+use super::control::{Arrivals, Control, Run};
+use super::dial::Dialler;
 
 /// What is said on a connection.
-pub(super) trait Traffic {
-    /// Bytes of body that an arriving frame may have.
+pub(super) trait Traffic: Sized + Send + 'static {
+    /// What a worker has to know for it.
+    type Plan;
+
+    /// Bytes of body that an arriving frame may have during a run.
     const BODY_LEN_MAX: u32;
 
+    /// Builds connection number `index`, up to where the first request may follow.
+    async fn open(plan: &Self::Plan, dialler: &Dialler, index: u32) -> anyhow::Result<(TlsStream<TcpStream>, Self)>;
+
     /// Appends the frame of one request.
-    fn request(&mut self, sequence: u32, out: &mut BytesMut);
+    fn request(&mut self, sequence: u32, due: Instant, out: &mut BytesMut);
 
     /// Looks at a frame that has arrived.
     fn on_frame(&mut self, header: Header, body: &[u8]) -> anyhow::Result<Event>;
+
+    /// After the last run: compares what was acked with what is stored. `ended` is every connection
+    /// in the order of their numbers.
+    async fn verify(plan: &Self::Plan, dialler: &Dialler, ended: Vec<Ended<Self>>) -> anyhow::Result<Verdict>;
 }
 
 /// What a frame was.
@@ -34,6 +46,23 @@ pub(super) trait Traffic {
 pub(super) enum Event {
     /// The answer to the request with its sequence.
     Answer,
+    /// The refusal of that request.
+    Refusal,
+    /// A message of another connection of this worker, which was due then.
+    Delivery(Instant),
+    /// Something that needs no reaction.
+    Nothing,
+}
+
+/// A connection after its last run.
+pub(super) struct Ended<T> {
+    pub(super) index: u32,
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) traffic: T,
+    /// Bytes that were read and belong to a frame that is not whole yet.
+    pub(super) unread: BytesMut,
+    /// The last sequence that was used.
+    pub(super) sequence: u32,
 }
 
 pub(super) struct Connection<T> {
@@ -50,8 +79,7 @@ pub(super) struct Connection<T> {
     sent: u64,
     input: Box<[u8]>,
     filled: usize,
-    /// Due times of the requests whose answers this wake-up has read.
-    answered: Vec<Instant>,
+    arrivals: Arrivals,
     output: BytesMut,
 }
 
@@ -78,32 +106,40 @@ impl<T: Traffic> Connection<T> {
             sent: 0,
             input: vec![0; Self::INPUT_LEN].into(),
             filled: 0,
-            answered: Vec::new(),
+            arrivals: Arrivals::default(),
             output: BytesMut::new(),
         }
     }
 
-    pub(super) async fn await_end(mut self) -> anyhow::Result<()> {
-        poll_fn(|cx| self.poll(cx)).await
+    /// Takes part in every run, until there are no more.
+    pub(super) async fn run(mut self) -> anyhow::Result<Ended<T>> {
+        poll_fn(|cx| self.poll(cx)).await?;
+        Ok(Ended {
+            index: self.index,
+            stream: self.stream,
+            traffic: self.traffic,
+            unread: BytesMut::from(&self.input[..self.filled]),
+            sequence: self.sequence,
+        })
     }
 
-    /// Does all there is to do; ready only when the connection has ended.
+    /// Does all there is to do; ready only when no run follows.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<anyhow::Result<()>> {
         self.control.waker(self.index).register(cx.waker());
         while let Poll::Ready(read) = self.poll_read(cx)? {
             if read == 0 {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Err(anyhow!("the server closed the connection")));
             }
             self.take_frames()?;
         }
         let now = Instant::now();
-        let run = self.control.on_answers(now, &self.answered);
-        self.answered.clear();
+        let run = self.control.on_arrivals(now, &self.arrivals);
+        self.arrivals.clear();
         if let Some(run) = run {
             self.send_due(now, &run);
         }
         ready!(self.poll_write(cx))?;
-        Poll::Pending
+        if self.control.is_finished() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<anyhow::Result<usize>> {
@@ -123,7 +159,16 @@ impl<T: Traffic> Connection<T> {
                 break;
             }
             match self.traffic.on_frame(header, &self.input[at + Header::LEN..end])? {
-                Event::Answer => self.on_answer(header.sequence)?,
+                Event::Answer => {
+                    let due = self.take_request(header.sequence)?;
+                    self.arrivals.answered.push(due);
+                }
+                Event::Refusal => {
+                    self.take_request(header.sequence)?;
+                    self.arrivals.refused += 1;
+                }
+                Event::Delivery(due) => self.arrivals.delivered.push(due),
+                Event::Nothing => {}
             }
             at = end;
         }
@@ -132,14 +177,14 @@ impl<T: Traffic> Connection<T> {
         Ok(())
     }
 
-    /// Answers come in the order of their requests, or nearly so.
-    fn on_answer(&mut self, sequence: u32) -> anyhow::Result<()> {
+    /// Ends the wait for an answer and tells when its request was due. Answers come in the order of
+    /// their requests, or nearly so.
+    fn take_request(&mut self, sequence: u32) -> anyhow::Result<Instant> {
         let Some(place) = self.in_flight.iter().position(|&(asked, _)| asked == sequence) else {
             bail!("an answer to {sequence}, which was not asked or was answered before");
         };
         let (_, due) = self.in_flight.remove(place).expect("its place was just found");
-        self.answered.push(due);
-        Ok(())
+        Ok(due)
     }
 
     /// Sends what is due and fits the window. In an open loop that goes on behind the end of the run,
@@ -156,7 +201,7 @@ impl<T: Traffic> Connection<T> {
                 break;
             }
             self.sequence = self.sequence.wrapping_add(1);
-            self.traffic.request(self.sequence, &mut self.output);
+            self.traffic.request(self.sequence, due, &mut self.output);
             self.in_flight.push_back((self.sequence, due));
             self.sent += 1;
         }

@@ -1,6 +1,6 @@
 //! What the connections of a worker share: whether they are to send, and what they have measured.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
@@ -27,6 +27,25 @@ impl Run {
     }
 }
 
+/// What one wake-up of a connection has read.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// When the messages were due that are answered.
+    pub(super) answered: Vec<Instant>,
+    /// When the messages were due that others sent to this connection.
+    pub(super) delivered: Vec<Instant>,
+    /// How many were refused.
+    pub(super) refused: u64,
+}
+
+impl Arrivals {
+    pub(super) fn clear(&mut self) {
+        self.answered.clear();
+        self.delivered.clear();
+        self.refused = 0;
+    }
+}
+
 /// One thread runs all connections, so the lock is never waited for; it stands here because the
 /// pacer's thread wakes them.
 #[derive(Debug)]
@@ -35,13 +54,16 @@ pub(super) struct Control {
     state: Mutex<State>,
     sent: AtomicU64,
     answered: AtomicU64,
+    is_finished: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     run: Option<Run>,
     answered: u64,
+    refused: u64,
     ack: Latencies,
+    deliver: Latencies,
     /// The counters of [`Control`] when the run began.
     sent_before: u64,
     answered_before: u64,
@@ -54,6 +76,7 @@ impl Control {
             state: Mutex::default(),
             sent: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            is_finished: AtomicBool::new(false),
         }
     }
 
@@ -86,7 +109,13 @@ impl Control {
         let sent = self.sent.load(Relaxed) - state.sent_before;
         let answered = self.answered.load(Relaxed) - state.answered_before;
         let unanswered = expected.unwrap_or(sent).saturating_sub(answered);
-        Slice { answered: state.answered, ack: state.ack.buckets(), unanswered }
+        Slice {
+            answered: state.answered,
+            ack: state.ack.buckets(),
+            unanswered,
+            refused: state.refused,
+            deliver: state.deliver.buckets(),
+        }
     }
 
     /// Whether everything that was sent, and in an open loop everything that was due, is answered.
@@ -100,16 +129,31 @@ impl Control {
         self.answered.load(Relaxed)
     }
 
-    /// Takes note of the answers to messages that were due at these times, and tells what run is on.
-    pub(super) fn on_answers(&self, now: Instant, due: &[Instant]) -> Option<Run> {
+    /// No further run follows: connections are to end.
+    pub(super) fn finish(&self) {
+        self.is_finished.store(true, Relaxed);
+        self.wake_all();
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished.load(Relaxed)
+    }
+
+    /// Takes note of what has arrived, and tells what run is on.
+    pub(super) fn on_arrivals(&self, now: Instant, arrivals: &Arrivals) -> Option<Run> {
         let mut state = self.state.lock();
         let run = state.run?;
-        self.answered.fetch_add(due.len() as u64, Relaxed);
+        let answered = arrivals.answered.len() as u64;
+        self.answered.fetch_add(answered + arrivals.refused, Relaxed);
+        state.refused += arrivals.refused;
         if run.measures(now) {
-            state.answered += due.len() as u64;
+            state.answered += answered;
         }
-        for &due in due.iter().filter(|&&due| run.measures(due)) {
+        for &due in arrivals.answered.iter().filter(|&&due| run.measures(due)) {
             state.ack.record(now.saturating_duration_since(due));
+        }
+        for &due in arrivals.delivered.iter().filter(|&&due| run.measures(due)) {
+            state.deliver.record(now.saturating_duration_since(due));
         }
         Some(run)
     }
@@ -131,17 +175,21 @@ mod tests {
         start + Duration::from_millis(ms)
     }
 
+    fn answers(due: &[Instant]) -> Arrivals {
+        Arrivals { answered: due.to_vec(), ..Arrivals::default() }
+    }
+
     #[test]
     fn throughput_counts_answers_in_the_window_and_latency_counts_messages_due_in_it() {
         let start = Instant::now();
         let control = Control::new(1);
         control.begin(Run { number: 1, measured_from: at(start, 100), stop: at(start, 200), schedule: None });
         control.on_sent(4);
-        control.on_answers(at(start, 90), &[at(start, 80)]);
-        control.on_answers(at(start, 110), &[at(start, 90)]);
-        control.on_answers(at(start, 190), &[at(start, 180)]);
+        control.on_arrivals(at(start, 90), &answers(&[at(start, 80)]));
+        control.on_arrivals(at(start, 110), &answers(&[at(start, 90)]));
+        control.on_arrivals(at(start, 190), &answers(&[at(start, 180)]));
         assert!(!control.is_drained(None));
-        control.on_answers(at(start, 900), &[at(start, 199)]);
+        control.on_arrivals(at(start, 900), &answers(&[at(start, 199)]));
         assert!(control.is_drained(None));
 
         let slice = control.end(None);
@@ -154,12 +202,38 @@ mod tests {
     }
 
     #[test]
+    fn refusals_are_no_answers_but_end_the_wait() {
+        let start = Instant::now();
+        let control = Control::new(1);
+        control.begin(Run { number: 1, measured_from: start, stop: at(start, 100), schedule: None });
+        control.on_sent(2);
+        control.on_arrivals(at(start, 10), &Arrivals { refused: 1, ..answers(&[start]) });
+        assert!(control.is_drained(None));
+        let slice = control.end(None);
+        assert_eq!((slice.answered, slice.refused, slice.unanswered), (1, 1, 0));
+    }
+
+    #[test]
+    fn deliveries_have_latencies_of_their_own() {
+        let start = Instant::now();
+        let control = Control::new(1);
+        control.begin(Run { number: 1, measured_from: at(start, 10), stop: at(start, 100), schedule: None });
+        let delivered = vec![at(start, 5), at(start, 20)];
+        control.on_arrivals(at(start, 50), &Arrivals { delivered, ..Arrivals::default() });
+        let slice = control.end(None);
+        let mut deliver = Latencies::default();
+        deliver.merge(&slice.deliver).unwrap();
+        assert!((deliver.quantiles().p50 - 30.0).abs() < 0.1, "{deliver:?}");
+        assert_eq!(slice.answered, 0);
+    }
+
+    #[test]
     fn what_was_due_and_never_sent_is_unanswered() {
         let start = Instant::now();
         let control = Control::new(1);
         control.begin(Run { number: 1, measured_from: start, stop: at(start, 100), schedule: None });
         control.on_sent(3);
-        control.on_answers(at(start, 10), &[start, start]);
+        control.on_arrivals(at(start, 10), &answers(&[start, start]));
         assert!(!control.is_drained(Some(5)));
         assert_eq!(control.end(Some(5)).unanswered, 3);
     }

@@ -1,46 +1,48 @@
 //! A load worker: one process, one thread, many client connections. The coordinator sends
 //! [`Order`]s to its stdin and reads [`Notice`]s from its stdout.
 
+mod audit;
 mod connection;
 mod control;
+mod dial;
 mod orders;
 mod pacer;
 mod relay;
+mod send;
+mod session;
 
 use std::io::stdin;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream;
-use rustls::pki_types::CertificateDer;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use self::connection::Connection;
+pub(crate) use self::audit::Verdict;
+use self::connection::{Connection, Ended, Traffic};
 use self::control::{Control, Run};
-pub(crate) use self::orders::{Notice, Order, Plan, Slice, Window};
+use self::dial::Dialler;
+pub(crate) use self::orders::{Account, Notice, Order, Plan, Receivers, SendPlan, Slice, TrafficPlan, Window};
 use self::relay::RelayTraffic;
+pub(crate) use self::send::PAYLOAD_LEN_MIN;
+use self::send::SendTraffic;
 use crate::schedule::Schedule;
-use crate::tls;
 
 /// Sockets of one worker: a process may open 20,000 files, and needs some for itself.
 pub(crate) const SOCKETS_PER_WORKER_MAX: u32 = 15_000;
-/// Connections that are being built at once: enough to keep a server busy, few enough to fit any
-/// listen queue.
-const CONNECTING_MAX: usize = 64;
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
+/// Connections that are being built, or whose timelines are being pulled, at once: enough to keep a
+/// server busy, few enough to fit any listen queue.
+const CONCURRENCY_MAX: usize = 64;
 /// How long answers may take after the end of a run; what is missing then is reported as unanswered.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+type Orders = mpsc::Receiver<anyhow::Result<Order>>;
 
 /// Works until stdin ends.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -49,7 +51,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// Reads stdin on a thread of its own, because a read of a pipe blocks. The channel ends with stdin.
-fn read_orders() -> mpsc::Receiver<anyhow::Result<Order>> {
+fn read_orders() -> Orders {
     let (orders, received) = mpsc::channel(1);
     thread::spawn(move || {
         for line in stdin().lines() {
@@ -62,51 +64,60 @@ fn read_orders() -> mpsc::Receiver<anyhow::Result<Order>> {
     received
 }
 
-async fn work(mut orders: mpsc::Receiver<anyhow::Result<Order>>) -> anyhow::Result<()> {
+async fn work(mut orders: Orders) -> anyhow::Result<()> {
     let Some(Order::Connect(plan)) = orders.recv().await.transpose()? else { bail!("the first order is to connect") };
+    match &plan.traffic {
+        TrafficPlan::Relay => drive::<RelayTraffic>(&plan, &(), orders).await,
+        TrafficPlan::Send(send) => drive::<SendTraffic>(&plan, send, orders).await,
+    }
+}
+
+async fn drive<T: Traffic>(plan: &Plan, traffic: &T::Plan, mut orders: Orders) -> anyhow::Result<()> {
+    let dialler = Dialler::new(plan)?;
     let control = Arc::new(Control::new(plan.connections));
-    let mut connections = connect_all(&plan, &control).await?;
+    let mut connections = connect_all::<T>(plan, traffic, &dialler, &control).await?;
     Notice::Connected.print()?;
     while let Some(order) = orders.recv().await.transpose()? {
-        let Order::Run(window) = order else { bail!("this worker is connected already") };
-        let slice = tokio::select! {
-            slice = run_slice(&plan, &window, &control) => slice?,
-            Some(ended) = connections.join_next() => {
-                ended?.context("a connection failed")?;
-                bail!("a server closed a connection");
+        match order {
+            Order::Run(window) => {
+                let slice = tokio::select! {
+                    slice = run_slice(plan, &window, &control) => slice?,
+                    Some(ended) = connections.join_next() => {
+                        ended?.context("a connection failed")?;
+                        bail!("a server closed a connection");
+                    }
+                };
+                Notice::Slice(slice).print()?;
             }
-        };
-        Notice::Slice(slice).print()?;
+            Order::Verify => {
+                control.finish();
+                let mut ended: Vec<_> = connections.join_all().await.into_iter().collect::<anyhow::Result<_>>()?;
+                ended.sort_by_key(|ended| ended.index);
+                let verdict = with_signs_of_life(&control, T::verify(traffic, &dialler, ended)).await;
+                return Notice::Verified(verdict.context("verify")?).print();
+            }
+            Order::Connect(_) => bail!("this worker is connected already"),
+        }
     }
     Ok(())
 }
 
-async fn connect_all(plan: &Plan, control: &Arc<Control>) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
-    let certificate = CertificateDer::from(BASE64_STANDARD.decode(&plan.certificate)?);
-    let connector = TlsConnector::from(tls::client([certificate])?);
-    let address = SocketAddrV4::new(plan.host, plan.port);
-    let mut connected = stream::iter(0..plan.connections)
-        .map(|index| {
-            let connector = &connector;
-            async move { anyhow::Ok((index, connect(connector, address).await?)) }
-        })
-        .buffer_unordered(CONNECTING_MAX);
+async fn connect_all<T: Traffic>(
+    plan: &Plan,
+    traffic: &T::Plan,
+    dialler: &Dialler,
+    control: &Arc<Control>,
+) -> anyhow::Result<JoinSet<anyhow::Result<Ended<T>>>> {
+    let mut opened = stream::iter(0..plan.connections)
+        .map(|index| async move { anyhow::Ok((index, T::open(traffic, dialler, index).await?)) })
+        .buffer_unordered(CONCURRENCY_MAX);
     let mut connections = JoinSet::new();
-    while let Some(connected) = connected.next().await {
-        let (index, stream) = connected?;
-        let connection = Connection::new(stream, RelayTraffic, index, plan.in_flight, Arc::clone(control));
-        connections.spawn(connection.await_end());
+    while let Some(opened) = opened.next().await {
+        let (index, (stream, traffic)) = opened.context("connect")?;
+        let connection = Connection::new(stream, traffic, index, plan.in_flight, Arc::clone(control));
+        connections.spawn(connection.run());
     }
     Ok(connections)
-}
-
-async fn connect(connector: &TlsConnector, address: SocketAddrV4) -> anyhow::Result<TlsStream<TcpStream>> {
-    let connected = async {
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
-        connector.connect(tls::server_name(), socket).await
-    };
-    timeout(CONNECT_TIME_MAX, connected).await.context("too slow")?.with_context(|| format!("connect to {address}"))
 }
 
 async fn run_slice(plan: &Plan, window: &Window, control: &Arc<Control>) -> anyhow::Result<Slice> {
@@ -140,8 +151,14 @@ async fn run_slice(plan: &Plan, window: &Window, control: &Arc<Control>) -> anyh
     Ok(control.end(expected))
 }
 
-/// The address that worker number `worker` uses: one of its own in 127.0.0.0/8, so that no pair of
-/// addresses runs out of ports.
-pub(crate) fn loopback_of(worker: u32) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + worker)
+/// Tells the coordinator every second that `work` goes on.
+async fn with_signs_of_life<T>(control: &Control, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut work = pin!(work);
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = seconds.tick() => Notice::Progress { answered: control.answered() }.print()?,
+        }
+    }
 }

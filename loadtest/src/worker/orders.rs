@@ -1,11 +1,12 @@
 //! What a coordinator and a load worker say to each other: one JSON object per line.
 
 use std::io::{Write, stdout};
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::Verdict;
 use crate::histogram::Buckets;
 
 /// From the coordinator.
@@ -16,6 +17,8 @@ pub(crate) enum Order {
     /// Put load on them for a while. Answered by [`Notice::Progress`] every second, then by
     /// [`Notice::Slice`].
     Run(Window),
+    /// Compare what was acked with what is stored; the last order. Answered by [`Notice::Verified`].
+    Verify,
 }
 
 /// From a worker.
@@ -27,6 +30,7 @@ pub(crate) enum Notice {
         answered: u64,
     },
     Slice(Slice),
+    Verified(Verdict),
 }
 
 impl Notice {
@@ -41,14 +45,47 @@ impl Notice {
 /// What one worker is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    pub(crate) host: Ipv4Addr,
-    pub(crate) port: u16,
+    pub(crate) address: SocketAddr,
     /// The DER of the certificate to trust, in base64.
     pub(crate) certificate: String,
     pub(crate) connections: u32,
     pub(crate) in_flight: u32,
     /// Open loop: messages per second of this worker.
     pub(crate) rate: Option<f64>,
+    pub(crate) traffic: TrafficPlan,
+}
+
+/// What is said on the connections.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum TrafficPlan {
+    /// The baseline's frames.
+    Relay,
+    /// Messages to a gate.
+    Send(SendPlan),
+}
+
+/// Who sends to whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SendPlan {
+    /// The user of each connection.
+    pub(crate) senders: Vec<Account>,
+    pub(crate) receivers: Receivers,
+    /// Bytes of a message's payload.
+    pub(crate) payload_len: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Receivers {
+    /// Users of connections 0 and 1 send to each other, 2 and 3, and so on.
+    Online,
+    /// One for each sender, not logged in while messages are sent.
+    Offline(Vec<Account>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) user: String,
+    pub(crate) token: String,
 }
 
 /// When to run. Processes share the wall clock, so that is what the start is told in; everything
@@ -98,6 +135,11 @@ pub(crate) struct Slice {
     pub(crate) ack: Buckets,
     /// Messages of the whole run without an answer at its end.
     pub(crate) unanswered: u64,
+    /// Messages of the whole run that were refused. They count as neither answered nor unanswered.
+    pub(crate) refused: u64,
+    /// Messages that came live to their receivers, of those due within the measured time, and how
+    /// long that took from the due time.
+    pub(crate) deliver: Buckets,
 }
 
 #[cfg(test)]
