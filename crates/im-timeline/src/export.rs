@@ -241,14 +241,16 @@ impl<'a, R: AsyncBufRead + Unpin> Lines<'a, R> {
             }
             let parsed = serde_json::from_slice::<Line>(&self.buffer).map_err(|error| error.to_string());
             match parsed.and_then(|row| row.parse().map_err(|error| error.to_string())) {
+                // The last line of a truncated export is cut somewhere, maybe right before its line feed.
+                Ok(Parsed::Row(_)) | Err(_) if !self.buffer.ends_with(b"\n") => {
+                    return Err(ImportError::Truncated { line });
+                }
                 Ok(Parsed::Row(row)) => {
                     self.digest.update(&self.buffer);
                     self.rows += 1;
                     rows.push(row);
                 }
                 Ok(Parsed::End { rows, blake3 }) => self.end(rows, &blake3).await?,
-                // The last line of a truncated export is cut somewhere.
-                Err(_) if !self.buffer.ends_with(b"\n") => return Err(ImportError::Truncated { line }),
                 Err(why) => return Err(ImportError::BadRow { line, why }),
             }
         }
