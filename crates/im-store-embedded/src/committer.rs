@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -73,11 +74,13 @@ fn row_bytes(row: &DumpRow) -> usize {
 pub(crate) struct Inbox {
     pub(crate) queue: Queue<Op>,
     failed: OnceLock<StoreError>,
+    /// Batches that reached the disk.
+    pub(crate) commits: AtomicU64,
 }
 
 impl Inbox {
     pub(crate) fn new(queue: Queue<Op>) -> Self {
-        Self { queue, failed: OnceLock::new() }
+        Self { queue, failed: OnceLock::new(), commits: AtomicU64::new(0) }
     }
 
     /// Why the store is failed, if it is.
@@ -191,6 +194,7 @@ impl Committer {
         if !batch.is_empty() {
             let rows = batch.len();
             let sync = self.tree.commit(batch)?;
+            self.inbox.commits.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("store_commits_total").increment(1);
             metrics::counter!("store_appends_total").increment(u64::from(appends));
             metrics::histogram!("store_group_appends").record(appends);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -89,6 +90,11 @@ impl EmbeddedStore {
     pub fn health(&self) -> Health {
         let depth = self.inbox.queue.depth();
         Health { failed: self.inbox.failure().cloned(), waiting: depth.len, stalled: depth.stalled }
+    }
+
+    /// Batches that reached the disk since it was opened, one fsync each.
+    pub fn commits(&self) -> u64 {
+        self.inbox.commits.load(Ordering::Relaxed)
     }
 
     /// Hands an operation in and waits for its answer. Once handed in it happens, whether or not the
