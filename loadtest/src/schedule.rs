@@ -57,6 +57,7 @@ mod tests {
         for n in 0..1_000u64 {
             let due = schedule.due(schedule.connection_of(n), n / u64::from(CONNECTIONS)) - start;
             assert!((due.as_secs_f64() - n as f64 / RATE).abs() < 1e-6, "message {n} is due after {due:?}");
+            assert_eq!(schedule.due_count(start + due), n + 1, "a message is due at its due time");
         }
     }
 
