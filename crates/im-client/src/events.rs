@@ -29,6 +29,9 @@ pub enum Event {
         /// The last.
         to: Seq,
     },
+    /// Everything that the server had when this connection began, and what came since, has been
+    /// taken. Told once per connection.
+    CaughtUp(Position),
     /// What became of a message that was sent without waiting.
     Sent {
         /// Which.

@@ -57,6 +57,8 @@ pub(crate) struct Owner {
     /// The newest state, if the application has not been told.
     news: Option<State>,
     user: Option<UserId>,
+    /// Whether this connection still has to be told to have caught up.
+    catching_up: bool,
     saver: Saver,
     /// Who waits for the end; ending, if anybody does.
     closing: Vec<oneshot::Sender<()>>,
@@ -105,6 +107,7 @@ impl Owner {
             outcomes: VecDeque::new(),
             news: None,
             user: None,
+            catching_up: false,
             saver: Saver::new(positions),
             closing: Vec::new(),
             abandoned: false,
@@ -249,6 +252,10 @@ impl Owner {
         let told =
             self.news.take().map(Event::State).or_else(|| self.outcomes.pop_front()).or_else(|| self.hints.pop_front());
         self.next = told.map(Delivery::from).or_else(|| self.sync.poll_hand_out().map(Delivery::from));
+        if self.next.is_none() && self.catching_up && self.sync.is_caught_up() {
+            self.catching_up = false;
+            self.next = Some(Event::CaughtUp(self.sync.taken()).into());
+        }
     }
 
     fn on_order(&mut self, order: Option<Order>) {

@@ -83,6 +83,17 @@ async fn notifies_that_come_twice_late_or_never_show_every_message_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn caught_up_is_told_behind_the_last_message_of_every_connection() {
+    let gate = FakeGate::new();
+    (1..=7).for_each(|n| drop(gate.append(&format!("m{n}"))));
+    let (_client, mut events) = simple(&gate).await;
+    assert_eq!(messages(&mut events, 7).await, numbered(1..=7));
+    assert_eq!(next(&mut events).await, Event::CaughtUp(gate.head()));
+    gate.break_connections();
+    assert_eq!(next(&mut events).await, Event::CaughtUp(gate.head()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_live_message_needs_no_pull() {
     let gate = FakeGate::new();
     let (client, mut events) = simple(&gate).await;
@@ -139,7 +150,7 @@ async fn a_restored_store_is_told_and_synced_from_its_beginning() {
         world.timeline.truncate(2);
     }
     gate.break_connections();
-    assert_eq!(next(&mut events).await, Event::Restored { epoch: Epoch(2) });
+    assert_eq!(next_change(&mut events).await, Event::Restored { epoch: Epoch(2) });
     assert_eq!(messages(&mut events, 2).await, numbered(1..=2));
 }
 
@@ -177,7 +188,7 @@ impl TokenSource for Tokens {
             tokens.remove(0);
         }
         let token = tokens.first().map(|&token| token.to_owned());
-        Box::pin(async move { token.ok_or(TokenError::LoginNeeded("no token is left".into())) })
+        Box::pin(async move { token.ok_or_else(|| TokenError::LoginNeeded("no token is left".into())) })
     }
 }
 

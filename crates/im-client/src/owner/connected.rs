@@ -75,6 +75,7 @@ impl Owner {
                 ConnectionEvent::Ready(ack) => {
                     self.user = Some(ack.user.clone());
                     self.sync.on_connected(now());
+                    self.catching_up = true;
                     self.set_state(State::Online { user: ack.user, session: ack.session });
                 }
                 ConnectionEvent::Answer(answer) => {

@@ -302,11 +302,21 @@ pub async fn next(events: &mut Events) -> Event {
     }
 }
 
+/// The next event that is not about the connection, nor about the sync as a whole.
+pub async fn next_change(events: &mut Events) -> Event {
+    loop {
+        match next(events).await {
+            Event::CaughtUp(_) => {}
+            event => return event,
+        }
+    }
+}
+
 /// The next `count` messages' places and texts; anything else fails.
 pub async fn messages(events: &mut Events, count: usize) -> Vec<(u64, String)> {
     let mut all = Vec::new();
     while all.len() < count {
-        match next(events).await {
+        match next_change(events).await {
             Event::Message(entry) => all.push((entry.seq.0, text(&entry.message))),
             Event::Sent { .. } => {}
             other => panic!("not a message: {other:?}"),
