@@ -14,6 +14,8 @@ pub mod frame_io;
 pub mod link;
 pub mod network;
 pub mod outbound;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tls;
 
 pub use frame_io::FrameIo;
