@@ -1,10 +1,10 @@
 //! The `main` of a tier, in order: flags, settings, logs, build line, runtime, signals, the tier's
 //! own work; then wait, drain, exit.
 
-use std::{ffi::OsString, io::Write, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::Write, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use clap::Command;
+use clap::{ArgMatches, Command};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -106,7 +106,8 @@ impl Tier {
             let printed = std::io::stdout().write_all(loaded.printed.as_bytes());
             return if printed.is_ok() { exit_code::OK } else { exit_code::FAILURE };
         }
-        match self.start(loaded, run) {
+        let layers = Layers { matches, environment: environment.clone() };
+        match self.start(loaded, layers, run) {
             Ok(code) => code,
             Err(error) => {
                 // Logs may not have started; stderr always works.
@@ -134,7 +135,12 @@ impl Tier {
         exit_code::USAGE
     }
 
-    fn start<S, F>(self, loaded: Loaded<(RuntimeSettings, S)>, run: impl FnOnce(S, Context) -> F) -> anyhow::Result<u8>
+    fn start<S, F>(
+        self,
+        loaded: Loaded<(RuntimeSettings, S)>,
+        layers: Layers,
+        run: impl FnOnce(S, Context) -> F,
+    ) -> anyhow::Result<u8>
     where
         F: Future<Output = anyhow::Result<()>>,
     {
@@ -164,7 +170,7 @@ impl Tier {
             let shutdown = Shutdown::new();
             let signals = Signals::install(shutdown.clone()).context("cannot take signals")?;
             tokio::spawn(metrics.clone().sweep());
-            tokio::spawn(self.reload_log(signals.clone(), loaded.file.clone(), log));
+            tokio::spawn(self.reload_log(signals.clone(), Arc::new(layers), log));
             let context = Context {
                 shutdown: shutdown.clone(),
                 readiness: Readiness::default(),
@@ -180,27 +186,33 @@ impl Tier {
         Ok(code)
     }
 
-    /// On SIGHUP reads the file again for the log filter. A file that has become wrong changes
-    /// nothing but is complained about.
-    async fn reload_log(self, signals: Signals, file: Option<PathBuf>, log: LogHandle) {
+    /// On SIGHUP goes through the layers again for the log filter; a flag still wins over the
+    /// file. Settings that have become wrong change nothing but are complained about.
+    async fn reload_log(self, signals: Signals, layers: Arc<Layers>, log: LogHandle) {
         let mut reload = signals.reload();
         loop {
             reload.next().await;
-            let Some(path) = &file else { continue };
-            let text = match tokio::fs::read_to_string(path).await {
-                Ok(text) => text,
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "cannot read the settings again");
-                    continue;
+            let layers = layers.clone();
+            // Reads a file, hence off the async workers.
+            let again = tokio::task::spawn_blocking(move || {
+                self.loader().load::<RuntimeSettings>(&layers.matches, &layers.environment)
+            });
+            match again.await {
+                Ok(Ok(loaded)) => {
+                    log.set(&loaded.settings.log);
+                    tracing::info!("settings read again");
                 }
-            };
-            let environment = Environment::of_process();
-            match self.loader().load_text::<RuntimeSettings>(path, &text, &environment) {
-                Ok(loaded) => log.set(&loaded.settings.log),
-                Err(problems) => tracing::warn!(%problems, "settings not reloaded"),
+                Ok(Err(problems)) => tracing::warn!(%problems, "settings not reloaded"),
+                Err(_) => break, // the runtime is ending
             }
         }
     }
+}
+
+/// What settings can be loaded from again.
+struct Layers {
+    matches: ArgMatches,
+    environment: Environment,
 }
 
 /// Waits for the tier's work to end or the shutdown to begin, then gives both the work and the

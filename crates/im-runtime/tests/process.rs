@@ -37,7 +37,10 @@ async fn fire(kiln: Kiln, context: Context) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 () = reload.next() => eprintln!("kiln: reload"),
-                () = diagnostics.next() => eprintln!("kiln: diagnostics"),
+                () = diagnostics.next() => {
+                    tracing::debug!("burning");
+                    eprintln!("kiln: diagnostics");
+                }
                 () = &mut begun => break,
             }
         }
@@ -133,6 +136,10 @@ impl Kilned {
                 Err(error) => panic!("{error} while waiting for {wanted:?}: {:#?}", self.seen),
             }
         }
+    }
+
+    fn heard_burning(&self) -> bool {
+        self.seen.iter().any(|line| line.contains("burning"))
     }
 
     fn signal(&self, name: &str) {
@@ -243,4 +250,27 @@ fn reload_and_diagnostics_reach_their_subscribers() {
     kiln.wait_for("kiln: diagnostics");
     kiln.signal("HUP");
     kiln.wait_for("kiln: reload");
+}
+
+#[test]
+fn a_reload_changes_the_log_filter_unless_a_flag_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kiln.toml");
+    for (flag, heard) in [("", true), ("--log info", false)] {
+        std::fs::write(&path, "[runtime]\nlog = \"info\"\n").unwrap();
+        let mut kiln = Kilned::start(&format!("--config {} {flag}", path.display()));
+        kiln.signal("USR1");
+        kiln.wait_for("kiln: diagnostics");
+        assert!(!kiln.heard_burning());
+        std::fs::write(&path, "[runtime]\nlog = \"debug\"\n").unwrap();
+        kiln.signal("HUP");
+        kiln.wait_for("settings read again");
+        kiln.signal("USR1");
+        kiln.wait_for("kiln: diagnostics");
+        assert_eq!(kiln.heard_burning(), heard, "{:#?}", kiln.seen);
+        // A file that has become wrong is complained about and changes nothing.
+        std::fs::write(&path, "[runtime]\nlog = 5\n").unwrap();
+        kiln.signal("HUP");
+        kiln.wait_for("settings not reloaded");
+    }
 }
