@@ -1,0 +1,204 @@
+//! `sim demo`: four people talk through all tiers, and what each of them sees is checked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use im_client::accounts::Accounts;
+use im_client::{Client, ClientConfig, Event, Events, MemoryPosition, StaticToken, TlsDial};
+use im_proto::client::{Direction, Entry, Message};
+use im_proto::{ConversationId, DeviceId, GroupId, Seq, Target, UserId};
+use im_runtime::logging::{self, LogFilter, LogFormat};
+use im_runtime::{Context, Readiness, Shutdown, Signals, metrics};
+use tokio::time::timeout;
+
+use crate::tiers::{Ports, Tiers, TiersConfig};
+
+const USERS: [&str; 4] = ["a", "b", "c", "d"];
+const GROUP: &str = "group_a";
+const GROUP_MEMBERS: [&str; 3] = ["a", "c", "d"];
+
+/// Who says what to whom, in this order.
+const SCRIPT: [(&str, &str, &str); 5] = [
+    ("a", "b", "吃了吗？"),
+    ("b", "a", "吃了"),
+    ("a", GROUP, "大家好"),
+    ("c", GROUP, "报三围"),
+    ("a", GROUP, "初次见面，多多指教"),
+];
+
+/// Which lines of the script each user's timeline must hold, in this order.
+const TIMELINES: [(&str, &[usize]); 4] =
+    [("a", &[0, 1, 2, 3, 4]), ("b", &[0, 1]), ("c", &[2, 3, 4]), ("d", &[2, 3, 4])];
+
+/// Everything here takes milliseconds; whoever waits this long waits for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Plays the script in a temporary folder on free ports; an error says what was not as it should be.
+pub async fn run(log: &LogFilter) -> anyhow::Result<()> {
+    logging::init(LogFormat::Text, log).context("start logging")?;
+    let folder = tempfile::tempdir().context("make a temporary folder")?;
+    let shutdown = Shutdown::new();
+    let context = Context {
+        signals: Signals::install(shutdown.clone()).context("take signals")?,
+        shutdown,
+        readiness: Readiness::default(),
+        metrics: metrics::install().context("install the metrics recorder")?,
+        config_file: None,
+    };
+    let data = folder.path().to_owned();
+    let tiers = Tiers::start(&TiersConfig { data, ports: Ports::Free, known_users_only: true }, &context).await?;
+    println!("Three tiers run in this process, on loopback sockets, in {}:", folder.path().display());
+    println!("  clients over TLS {} · accounts over HTTP {}", tiers.client_addr(), tiers.accounts_addr());
+    println!();
+    let played = tokio::select! {
+        biased;
+        () = context.shutdown.begun() => Err(anyhow!("stopped by a signal")),
+        played = play(&tiers) => played,
+    };
+    tiers.stop().await;
+    let _ending = context.shutdown.drain(PATIENCE).await;
+    played?;
+    println!("All of it is as it should be.");
+    Ok(())
+}
+
+async fn play(tiers: &Tiers) -> anyhow::Result<()> {
+    let tokens = register(tiers).await?;
+    let live = connect_all(tiers, &tokens, "laptop").await?;
+    make_group(&live).await?;
+    for (from, to, text) in SCRIPT {
+        let (client, _) = &live[from];
+        let ack = client.send_text(target(to)?, text).await.with_context(|| format!("{from} sends to {to}"))?;
+        println!("{from} says to {to}: {text}   [stored at {} of {}]", ack.seq, ack.conversation);
+    }
+    println!();
+
+    // Those who were online got everything as it was said.
+    for (user, (_, mut events)) in live {
+        let seen = collect(&mut events, expected_len(user)).await.with_context(|| format!("{user} listens"))?;
+        check(user, "live", &seen)?;
+    }
+    // A new device syncs from the beginning.
+    let fresh = connect_all(tiers, &tokens, "telephone").await?;
+    let mut histories = None;
+    for (user, (client, mut events)) in fresh {
+        let seen = collect(&mut events, expected_len(user)).await.with_context(|| format!("{user} syncs"))?;
+        println!("{user} syncs from 0:");
+        seen.iter().for_each(|entry| println!("  {}", line(entry.seq, &entry.message)));
+        check(user, "synced", &seen)?;
+        if user == "a" {
+            histories = Some(client);
+        }
+    }
+    println!();
+    let client = histories.context("a has a client")?;
+    check_history(&client, ConversationId::pair(&user_id("b")?, &user_id("a")?), &[0, 1]).await?;
+    check_history(&client, ConversationId::group(&GroupId::new(GROUP)?), &[2, 3, 4]).await?;
+    println!();
+    Ok(())
+}
+
+async fn register(tiers: &Tiers) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let accounts = Accounts::new(tiers.accounts_addr().to_string());
+    let mut tokens = BTreeMap::new();
+    for user in USERS {
+        // A password that nobody knows and nobody needs again.
+        let password = format!("{:032x}", rand::random::<u128>());
+        let login = accounts.register(user, &password).await.with_context(|| format!("register {user}"))?;
+        tokens.insert(user, login.access_token);
+    }
+    println!("Registered {}.", USERS.join(", "));
+    Ok(tokens)
+}
+
+type Clients = BTreeMap<&'static str, (Client, Events)>;
+
+async fn connect_all(
+    tiers: &Tiers,
+    tokens: &BTreeMap<&'static str, String>,
+    device: &str,
+) -> anyhow::Result<Clients> {
+    let dial = Arc::new(TlsDial::new(&tiers.ca()).context("load the certificate")?);
+    let mut clients = Clients::new();
+    for (user, token) in tokens {
+        let config = ClientConfig::new(vec![tiers.client_addr().to_string()], DeviceId::new(device)?);
+        let token = Arc::new(StaticToken::new(token.clone()));
+        let (client, events) = Client::start(config, dial.clone(), token, Arc::new(MemoryPosition::default())).await?;
+        timeout(PATIENCE, client.online()).await.with_context(|| format!("{user} logs in"))??;
+        clients.insert(user, (client, events));
+    }
+    Ok(clients)
+}
+
+async fn make_group(clients: &Clients) -> anyhow::Result<()> {
+    let members = GROUP_MEMBERS.into_iter().map(user_id).collect::<anyhow::Result<Vec<_>>>()?;
+    let (owner, _) = &clients["a"];
+    owner.create_group(GroupId::new(GROUP)?, "Group A".into(), members).await.context("make the group")?;
+    Ok(())
+}
+
+/// The next `count` entries of a timeline.
+async fn collect(events: &mut Events, count: usize) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(count);
+    while entries.len() < count {
+        match timeout(PATIENCE, events.next()).await.context("nothing more came")? {
+            Some(Event::Message(entry)) => entries.push(entry),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(entries)
+}
+
+fn check(user: &str, how: &str, seen: &[Entry]) -> anyhow::Result<()> {
+    let expected = expected(user);
+    ensure!(seen.len() == expected.len(), "{user} saw {} messages {how}, not {}", seen.len(), expected.len());
+    for (place, (entry, script)) in seen.iter().zip(expected).enumerate() {
+        let (from, _, text) = SCRIPT[*script];
+        let right = entry.seq == Seq(place as u64 + 1)
+            && entry.message.sender.as_str() == from
+            && entry.message.payload == text.as_bytes();
+        ensure!(right, "{user} saw {how}, at place {}: {}", place + 1, line(entry.seq, &entry.message));
+    }
+    Ok(())
+}
+
+async fn check_history(client: &Client, conversation: ConversationId, script: &[usize]) -> anyhow::Result<()> {
+    let page = client.history(conversation.clone(), Seq::ZERO, Direction::Forward, 0).await.context("read a history")?;
+    println!("History of {conversation}:");
+    page.messages.iter().for_each(|message| println!("  {}", line(message.seq, message)));
+    ensure!(page.messages.len() == script.len(), "the history of {conversation} has {} messages", page.messages.len());
+    for (place, (message, script)) in page.messages.iter().zip(script).enumerate() {
+        let (from, _, text) = SCRIPT[*script];
+        let right = message.seq == Seq(place as u64 + 1)
+            && message.sender.as_str() == from
+            && message.payload == text.as_bytes();
+        ensure!(right, "the history of {conversation} has at place {}: {}", place + 1, line(message.seq, message));
+    }
+    Ok(())
+}
+
+fn expected(user: &str) -> &'static [usize] {
+    TIMELINES.iter().find(|(name, _)| *name == user).map_or(&[], |(_, lines)| lines)
+}
+
+fn expected_len(user: &str) -> usize {
+    expected(user).len()
+}
+
+fn target(name: &str) -> anyhow::Result<Target> {
+    Ok(if name == GROUP { Target::Group(GroupId::new(name)?) } else { Target::User(user_id(name)?) })
+}
+
+fn user_id(name: &str) -> anyhow::Result<UserId> {
+    Ok(UserId::new(name)?)
+}
+
+/// `[seq=1] a -> b: 吃了吗？`
+fn line(seq: Seq, message: &Message) -> String {
+    let to = message.conversation.peer_of(&message.sender).map(|peer| peer.to_string());
+    let to = to.unwrap_or_else(|| message.conversation.to_string());
+    format!("[seq={seq}] {} -> {to}: {}", message.sender, String::from_utf8_lossy(&message.payload))
+}

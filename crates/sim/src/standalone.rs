@@ -1,0 +1,100 @@
+//! `sim standalone`: all tiers in one process, until it is told to stop.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use im_runtime::logging::{self, LogFilter, LogFormat};
+use im_runtime::{Context, Ending, Readiness, Shutdown, Signals, metrics};
+
+use crate::tiers::{Ports, Tiers, TiersConfig};
+
+/// What may be chosen.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder for keys and store.
+    pub data: PathBuf,
+    /// Free ports instead of the documented ones.
+    pub free_ports: bool,
+    /// Messages also go to users without an account.
+    pub unknown_users: bool,
+    /// Print one JSON object instead of text.
+    pub json: bool,
+    /// What is logged to stderr.
+    pub log: LogFilter,
+}
+
+/// How long a stop may take.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    logging::init(LogFormat::Text, &options.log).context("start logging")?;
+    let shutdown = Shutdown::new();
+    let signals = Signals::install(shutdown.clone()).context("take signals")?;
+    let metrics = metrics::install().context("install the metrics recorder")?;
+    let context = Context {
+        shutdown: shutdown.clone(),
+        readiness: Readiness::default(),
+        signals,
+        metrics,
+        config_file: None,
+    };
+    let config = TiersConfig {
+        data: options.data.clone(),
+        ports: if options.free_ports { Ports::Free } else { Ports::Default },
+        known_users_only: !options.unknown_users,
+    };
+    let tiers = Tiers::start(&config, &context).await?;
+    if options.json {
+        print_json(&tiers, &options.data)?;
+    } else {
+        print_text(&tiers, &options.data);
+    }
+    shutdown.begun().await;
+    tiers.stop().await;
+    match (shutdown.failed(), shutdown.drain(DRAIN_DEADLINE).await) {
+        (Some(task), _) => anyhow::bail!("{task} ended by itself; the log says why"),
+        (None, Ending::DeadlinePassed { left }) => anyhow::bail!("{left} tasks did not end in time"),
+        (None, Ending::Drained) => Ok(()),
+    }
+}
+
+fn print_text(tiers: &Tiers, data: &Path) {
+    let [gate, route, service] = tiers.admin_addrs();
+    let (clients, accounts, ca) = (tiers.client_addr(), tiers.accounts_addr(), tiers.ca());
+    println!("sim is running: gate, route and im-service in this process. Ctrl-C stops it.");
+    println!();
+    println!("  clients (TLS)    {clients}");
+    println!("  accounts (HTTP)  http://{accounts}");
+    println!("  certificate      {}", ca.display());
+    println!("  data             {}", data.display());
+    println!("  gate             http://{gate}/online /readyz /metrics");
+    println!("  route            http://{route}/census /readyz /metrics");
+    println!("  im-service       http://{service}/readyz /metrics");
+    println!();
+    println!("Talk, from two other terminals:");
+    let server = format!("--gate {clients} --accounts http://{accounts} --ca {}", ca.display());
+    println!("  sim register alice {server}");
+    println!("  sim chat --as alice");
+}
+
+fn print_json(tiers: &Tiers, data: &Path) -> anyhow::Result<()> {
+    let [gate, route, service] = tiers.admin_addrs();
+    let json = serde_json::json!({
+        "clients": tiers.client_addr().to_string(),
+        "accounts": format!("http://{}", tiers.accounts_addr()),
+        "ca": absolute(&tiers.ca())?,
+        "keys": absolute(&data.join("keys"))?,
+        "data": absolute(data)?,
+        "gate_admin": format!("http://{gate}"),
+        "route_admin": format!("http://{route}"),
+        "im_service_admin": format!("http://{service}"),
+    });
+    println!("{json}");
+    Ok(())
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("resolve {}", path.display()))
+}

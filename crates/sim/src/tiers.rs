@@ -1,0 +1,164 @@
+//! All three tiers in one process, over real loopback sockets with real TLS, on a folder that holds
+//! keys, certificates and the store.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use gate::server::{GateServer, GateSettings};
+use im_link::Tcp;
+use im_link::certs::ClusterCerts;
+use im_link::tls::CertFiles;
+use im_runtime::Context;
+use im_service::server::{ImServiceServer, ImServiceSettings};
+use route::server::{RouteServer, RouteSettings};
+use tokio::time::{Instant, sleep};
+
+/// Which ports the tiers listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// The documented ones, on the loopback address.
+    Default,
+    /// Whatever is free, on the loopback address.
+    Free,
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct TiersConfig {
+    /// The folder; made where it is missing.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub ports: Ports,
+    /// Whether messages go only to users who have an account.
+    pub known_users_only: bool,
+}
+
+/// The tiers, running.
+pub struct Tiers {
+    route: RouteServer,
+    service: ImServiceServer,
+    gate: GateServer,
+    certs: ClusterCerts,
+}
+
+/// How long the tiers may take to find each other.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Between two looks at whether they have.
+const READY_EVERY: Duration = Duration::from_millis(10);
+
+impl Tiers {
+    /// Starts the tiers and waits until a client could log in and send.
+    pub async fn start(config: &TiersConfig, context: &Context) -> anyhow::Result<Self> {
+        let keys = config.data.join("keys");
+        let certs = make_keys(&keys, &[])?;
+        let network = Tcp::shared();
+
+        let route_files = certs.route();
+        let route = RouteSettings {
+            listen: config.ports.address(8920),
+            http_listen: config.ports.address(8921),
+            link_cert: route_files.cert,
+            link_key: route_files.key,
+            link_ca: certs.ca(),
+            ..RouteSettings::default()
+        };
+        let route = RouteServer::start(&route, network.clone(), context).await.context("start the route")?;
+        let routes = vec![route.addr().to_string()];
+
+        let CertFiles { cert, key } = certs.im_service_link();
+        let service = ImServiceSettings {
+            routes: routes.clone(),
+            http_listen: config.ports.address(8000),
+            admin_listen: config.ports.address(8931),
+            data: config.data.join("store"),
+            link_cert: cert,
+            link_key: key,
+            link_ca: certs.ca(),
+            token_keys: keys.clone(),
+            known_users_only: config.known_users_only,
+            ..ImServiceSettings::default()
+        };
+        let service = ImServiceServer::start(&service, network.clone(), context).await.context("start the im-service")?;
+
+        let (client_files, link_files) = (certs.gate_server(), certs.gate_link());
+        let gate = GateSettings {
+            client_listen: config.ports.address(8910),
+            http_listen: config.ports.address(8911),
+            routes,
+            client_cert: client_files.cert,
+            client_key: client_files.key,
+            link_cert: link_files.cert,
+            link_key: link_files.key,
+            link_ca: certs.ca(),
+            token_keys: vec![im_auth::keys::public_file(&keys)],
+            ..GateSettings::default()
+        };
+        let gate = GateServer::start(&gate, network, context).await.context("start the gate")?;
+        let tiers = Self { route, service, gate, certs };
+        tiers.wait_ready(context).await?;
+        Ok(tiers)
+    }
+
+    async fn wait_ready(&self, context: &Context) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let unmet = context.readiness.unmet();
+            if unmet.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let reasons: Vec<_> = unmet.iter().map(|u| format!("{}: {}", u.condition, u.reason)).collect();
+                bail!("not ready after {READY_WITHIN:?}: {}", reasons.join("; "));
+            }
+            sleep(READY_EVERY).await;
+        }
+    }
+
+    /// Where clients connect.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.gate.client_addr()
+    }
+
+    /// Where accounts are served.
+    pub fn accounts_addr(&self) -> SocketAddr {
+        self.service.http_addr()
+    }
+
+    /// Where gate, route and im-service answer operators.
+    pub fn admin_addrs(&self) -> [SocketAddr; 3] {
+        [self.gate.http_addr(), self.route.http_addr(), self.service.admin_addr()]
+    }
+
+    /// The authority that clients trust.
+    pub fn ca(&self) -> PathBuf {
+        self.certs.ca()
+    }
+
+    /// Ends the tiers from the clients inwards, so that what was taken in is finished.
+    pub async fn stop(&self) {
+        self.gate.stop().await;
+        self.service.stop().await;
+        self.route.stop().await;
+    }
+}
+
+impl Ports {
+    fn address(self, port: u16) -> SocketAddr {
+        let port = match self {
+            Self::Default => port,
+            Self::Free => 0,
+        };
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+}
+
+/// Makes what a cluster needs to trust itself, where it is missing: certificates of an authority of
+/// its own, good for `hosts` towards clients, and the key pair of access tokens.
+pub fn make_keys(dir: &Path, hosts: &[String]) -> anyhow::Result<ClusterCerts> {
+    let certs = ClusterCerts::load_or_create(dir, hosts).context("make certificates")?;
+    im_auth::keys::load_or_create(dir).context("make token keys")?;
+    Ok(certs)
+}
