@@ -167,15 +167,22 @@ mod tests {
         let passwords = Arc::new(passwords(2, 1));
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(parking_lot::Mutex::new(gate));
+        let (start, started) = mpsc::channel();
         let blocked = |passwords: &Arc<Passwords>| {
-            let (passwords, gate) = (Arc::clone(passwords), Arc::clone(&gate));
-            async move { passwords.run(move || gate.lock().recv().unwrap()).await }
+            let (passwords, gate, start) = (Arc::clone(passwords), Arc::clone(&gate), start.clone());
+            let work = move || {
+                start.send(()).unwrap();
+                gate.lock().recv().unwrap();
+            };
+            async move { passwords.run(work).await }
         };
         let mut three = [blocked(&passwords), blocked(&passwords), blocked(&passwords)].map(Box::pin);
         // Polling once starts two and leaves the third in the queue.
         for task in &mut three {
             assert!(futures_poll_once(task.as_mut()).await.is_none());
         }
+        started.recv().unwrap();
+        started.recv().unwrap();
         assert_eq!(passwords.running.available_permits(), 0);
         assert_eq!(passwords.admitted.available_permits(), 0);
         assert_eq!(passwords.hash(password("correct horse")).await, Err(AccountError::Busy));

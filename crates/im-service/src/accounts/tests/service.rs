@@ -103,8 +103,10 @@ async fn exchanges_at_the_same_moment_all_succeed() {
             let (accounts, token) = (Arc::clone(&world.accounts), first.refresh_token.clone());
             tries.spawn(async move { accounts.refresh(&token).await.unwrap() });
         }
+        // None overwrote another's: each of the new tokens is known, though one of them is used first.
         for session in tries.join_all().await {
             world.accounts.authenticate(&session.access_token).await.unwrap();
+            world.accounts.refresh(&session.refresh_token).await.unwrap();
         }
     }
 }
@@ -163,6 +165,13 @@ async fn listeners_hear_of_what_ended() {
     let again = world.accounts.logout(&session.refresh_token, false).await;
     assert_eq!(again, Err(AccountError::RefreshInvalid));
 
+    let first = login(&world).await;
+    let second = world.accounts.refresh(&first.refresh_token).await.unwrap();
+    let third = world.accounts.refresh(&second.refresh_token).await.unwrap();
+    let long_used = world.accounts.logout(&first.refresh_token, true).await;
+    assert_eq!(long_used, Err(AccountError::RefreshInvalid));
+    world.accounts.refresh(&third.refresh_token).await.unwrap();
+
     let session = login(&world).await;
     world.accounts.logout(&session.refresh_token, true).await.unwrap();
     assert_eq!(heard.try_recv(), Ok(revoked(1, RevocationCause::LoggedOutEverywhere)));
@@ -209,6 +218,14 @@ async fn one_of_two_password_changes_wins() {
 async fn profile_changes_at_the_same_moment_are_all_kept() {
     let world = World::new();
     register(&world).await;
+    for _ in 0..100 {
+        let clear = r#"{"email":null,"age":null,"telephone":null,"avatar":null}"#;
+        world.accounts.change_profile(&anna(), serde_json::from_str(clear).unwrap()).await.unwrap();
+        change_every_field_at_once(&world).await;
+    }
+}
+
+async fn change_every_field_at_once(world: &World) {
     let mut tries = JoinSet::new();
     for change in [r#"{"email":"a@b"}"#, r#"{"age":30}"#, r#"{"telephone":"1"}"#, r#"{"avatar":"a"}"#] {
         let (accounts, change) = (Arc::clone(&world.accounts), serde_json::from_str(change).unwrap());
