@@ -1,41 +1,20 @@
 //! Which store keeps the timelines, how it is opened, and how one sees that it is well.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use im_runtime::settings::{Invalid, SettingValue};
+use im_runtime::setting_choice;
 use im_store_embedded::{EmbeddedStore, Options, STALL_FATAL, STALL_UNREADY};
+use im_store_sqlite::{SqliteOptions, SqliteStore};
 use im_timeline::Store;
 
-/// A kind of store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// The default: a folder of its own format, nothing to install.
-    Embedded,
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Embedded => "embedded",
-        })
-    }
-}
-
-impl SettingValue for Backend {
-    const KIND: &'static str = "embedded";
-
-    fn from_text(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "embedded" => Ok(Self::Embedded),
-            _ => Err(Invalid::text(text, Self::KIND)),
-        }
-    }
-
-    fn to_toml(&self) -> String {
-        format!("\"{self}\"")
+setting_choice! {
+    /// A kind of store.
+    pub enum Backend {
+        /// The default: a folder of its own format, nothing to install.
+        Embedded = "embedded",
+        /// One SQLite file: slower, and readable with tools that everybody has.
+        Sqlite = "sqlite",
     }
 }
 
@@ -52,6 +31,8 @@ pub struct OpenedStore {
 pub enum StoreWatch {
     /// The embedded store knows how long its queue has stood.
     Embedded(Arc<EmbeddedStore>),
+    /// SQLite answers or fails; each failure is told to the one who asked.
+    Sqlite,
 }
 
 /// What is wrong with a store.
@@ -67,13 +48,21 @@ impl Backend {
     /// Opens the store in `dir`, making it at the first start.
     pub async fn open(self, dir: &Path) -> anyhow::Result<OpenedStore> {
         let dir = dir.to_owned();
-        let opened = tokio::task::spawn_blocking(move || match self {
-            Self::Embedded => EmbeddedStore::open(&dir, &Options::default()).map(|store| {
+        tokio::task::spawn_blocking(move || self.open_blocking(&dir)).await?
+    }
+
+    fn open_blocking(self, dir: &Path) -> anyhow::Result<OpenedStore> {
+        match self {
+            Self::Embedded => {
+                let store = EmbeddedStore::open(dir, &Options::default())?;
                 let store = Arc::new(store);
-                OpenedStore { store: Arc::clone(&store) as Arc<dyn Store>, watch: StoreWatch::Embedded(store) }
-            }),
-        });
-        opened.await?.context("open the store")
+                Ok(OpenedStore { store: Arc::clone(&store) as Arc<dyn Store>, watch: StoreWatch::Embedded(store) })
+            }
+            Self::Sqlite => {
+                let store = SqliteStore::open(dir, SqliteOptions::default())?;
+                Ok(OpenedStore { store: Arc::new(store), watch: StoreWatch::Sqlite })
+            }
+        }
     }
 }
 
@@ -81,6 +70,7 @@ impl StoreWatch {
     /// What is wrong right now; `None` while all is well.
     pub fn complaint(&self) -> Option<Complaint> {
         match self {
+            Self::Sqlite => None,
             Self::Embedded(store) => {
                 let health = store.health();
                 if let Some(failure) = health.failed {
