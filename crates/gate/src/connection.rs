@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use im_auth::Verifier;
@@ -46,9 +46,11 @@ pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr) {
     let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
     let client = Arc::new(Client::new(shared.outbound_bytes_max));
     let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);
-    let mut connection = Connection { shared, io, address, session, client, timer, ending: false };
+    let mut connection = Connection { shared, io, address, session, client, timer, ending: false, shut: false };
     poll_fn(|cx| connection.poll(cx)).await;
-    connection.leave();
+    if !connection.ending {
+        connection.leave();
+    }
 }
 
 struct Connection<'a> {
@@ -59,7 +61,10 @@ struct Connection<'a> {
     client: Arc<Client>,
     /// The session's deadline, or the flush timeout once the end has been decided.
     timer: Pin<&'a mut Sleep>,
+    /// The end has been decided: the last word is on its way.
     ending: bool,
+    /// The last word is with the kernel, and nothing comes behind it.
+    shut: bool,
 }
 
 impl Connection<'_> {
@@ -80,7 +85,7 @@ impl Connection<'_> {
                 debug!(address = %self.address, %error, "cannot write to a client");
                 Poll::Ready(())
             }
-            Poll::Ready(Ok(())) if self.ending => self.io.poll_shutdown(cx).map(drop),
+            Poll::Ready(Ok(())) if self.ending => self.linger(cx),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
@@ -106,6 +111,25 @@ impl Connection<'_> {
         }
         cx.waker().wake_by_ref();
         Continue(())
+    }
+
+    /// Waits for the client to close, up to the flush timeout. A kernel resets a connection that is
+    /// closed with bytes unread, and the reset overtakes the last word.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.shut {
+            self.shut = ready!(self.io.poll_shutdown(cx)).is_ok();
+            if !self.shut {
+                return Poll::Ready(());
+            }
+        }
+        for _ in 0..READS_PER_WAKE {
+            match ready!(self.io.poll_discard(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_saturated(&self) -> bool {
@@ -153,7 +177,11 @@ impl Connection<'_> {
                 let action = self.check_token(auth);
                 self.act(action);
             }
-            Action::LoggedIn(sequence, ack) => client.answer(Command::Auth, sequence, &ack),
+            Action::LoggedIn(sequence, ack) => {
+                client.answer(Command::Auth, sequence, &ack);
+                // Later frames only move the deadline away; this step may bring it nearer.
+                self.timer.as_mut().reset(self.session.deadline(&self.shared.config).into());
+            }
             Action::HeartBeat(sequence) => self.forward(sequence, Command::HeartBeat, Bytes::from_static(&[0])),
             Action::Forward { sequence, command, body } => self.forward(sequence, command, body),
             Action::Refuse(sequence, command, refusal) => client.refuse(command, sequence, &refusal),
@@ -205,7 +233,7 @@ impl Connection<'_> {
             _ => info!(address = %self.address, ?reason, "closing"),
         }
         metrics::counter!("sim_gate_closes_total", "reason" => close_label(reason)).increment(1);
-        self.client.outbound.close();
+        self.leave();
         self.ending = true;
         self.timer.as_mut().reset(Instant::now() + FLUSH_TIMEOUT);
     }
@@ -216,6 +244,7 @@ impl Connection<'_> {
         let _ = self.client.outbound.push_message(Command::Kickout.number(), Flags::NONE, 0, &kickout);
     }
 
+    /// Takes nothing more for the client, and tells the routes that it is gone.
     fn leave(&self) {
         self.client.outbound.close();
         if let Some(login) = self.client.login() {

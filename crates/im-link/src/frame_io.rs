@@ -67,6 +67,15 @@ impl FrameIo {
         })
     }
 
+    /// Reads what is there, once, and throws it away. `Ready(0)`: the peer closed.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            Poll::Ready(Ok(buf.filled().len()))
+        })
+    }
+
     /// The next whole frame of what has been read.
     pub fn next_frame(&mut self) -> Option<Result<Frame, FrameError>> {
         let next = self.deframer.next(&mut self.inbound);
