@@ -17,6 +17,8 @@ use im_timeline::{Append, Store};
 
 /// Users that write to one another; far more than senders, so that timelines are spread.
 const USERS: u64 = 10_000;
+/// Others that a user writes to.
+const CONTACTS: u64 = 10;
 /// Bytes of a payload.
 const PAYLOAD_LEN: usize = 200;
 /// Bytes that the bare file writes per message: what this store's rows of a message take.
@@ -132,7 +134,8 @@ async fn send(store: Arc<EmbeddedStore>, stop: Arc<AtomicBool>, sender: u64) -> 
     };
     let user = |number: u64| UserId::new(format!("user{number:06}")).expect("a valid id");
     while !stop.load(Ordering::Relaxed) {
-        let (a, b) = (user(draw() % USERS), user(draw() % USERS));
+        let number = draw() % USERS;
+        let (a, b) = (user(number), user((number + 1 + draw() % CONTACTS) % USERS));
         let mut payload = Vec::with_capacity(PAYLOAD_LEN);
         while payload.len() < PAYLOAD_LEN {
             // Half random, half repeating: about as compressible as short texts.
@@ -141,15 +144,14 @@ async fn send(store: Arc<EmbeddedStore>, stop: Arc<AtomicBool>, sender: u64) -> 
         }
         payload.truncate(PAYLOAD_LEN);
         let id = format!("{:08x}-{:04x}-7{:03x}-8{:03x}-{:012x}", draw() as u32, draw() as u16, 1, 2, draw() >> 16);
-        let recipients = if a == b { vec![a.clone()] } else { vec![a.clone(), b.clone()] };
         let append = Append {
             conversation: ConversationId::pair(&a, &b),
-            sender: a,
+            sender: a.clone(),
             client_msg_id: ClientMsgId::new(id).expect("a valid id"),
             time_ms: 1_700_000_000_000,
             content_type: ContentType::Text,
             payload: payload.into(),
-            recipients: recipients.into(),
+            recipients: [a.clone(), b].into(),
         };
         let begin = Instant::now();
         store.append(append).await.expect("the store takes it");

@@ -28,6 +28,9 @@ mod rows;
 mod store;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use open::OpenError;
 pub use options::Options;
 pub use store::{EmbeddedStore, Health, STALL_FATAL, STALL_UNREADY};

@@ -70,6 +70,11 @@ pub(crate) fn message(view: &View, conversation: &ConversationId, seq: Seq) -> R
 }
 
 pub(crate) fn conversation_head(view: &View, conversation: &ConversationId) -> Result<Seq, StoreError> {
+    // Histories are never trimmed, so the first message tells whether there is any; the tables' filters
+    // answer that for a new conversation, while a range would have to look into every table.
+    if view.get(KeyBuf::default().history(conversation, Seq(1)))?.is_none() {
+        return Ok(Seq::ZERO);
+    }
     match view.range(&KeyRange::history(conversation)).next_back().transpose()? {
         Some((key, _)) => rows::seq_of(&key, conversation.as_str().len() + 2),
         None => Ok(Seq::ZERO),

@@ -86,6 +86,12 @@ impl EmbeddedStore {
         })
     }
 
+    /// The tree, while the store is open.
+    #[cfg(test)]
+    pub(crate) fn tree(&self) -> Option<Arc<Tree>> {
+        self.running.lock().as_ref().map(|running| Arc::clone(&running.tree))
+    }
+
     /// How it is doing. Cheap; may be asked at any time.
     pub fn health(&self) -> Health {
         let depth = self.inbox.queue.depth();

@@ -35,8 +35,15 @@ pub(crate) struct Tree {
     database: Database,
     rows: Keyspace,
     published: ArcSwap<Snapshot>,
+    /// Makes the disk refuse.
     #[cfg(test)]
     pub(crate) fault: std::sync::atomic::AtomicBool,
+    /// Makes the disk hang, between the tree and the fsync, while a test holds it.
+    #[cfg(test)]
+    pub(crate) hang: parking_lot::Mutex<()>,
+    /// Whether a commit stands in front of the fsync.
+    #[cfg(test)]
+    pub(crate) hanging: std::sync::atomic::AtomicBool,
 }
 
 /// What is on disk, as of one moment.
@@ -81,6 +88,10 @@ impl Tree {
             published,
             #[cfg(test)]
             fault: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(test)]
+            hang: parking_lot::Mutex::new(()),
+            #[cfg(test)]
+            hanging: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
@@ -101,6 +112,12 @@ impl Tree {
             return Err(StoreError::Failed("a disk fault was asked for".to_owned()));
         }
         batch.batch.commit().map_err(store_error)?;
+        #[cfg(test)]
+        {
+            self.hanging.store(true, std::sync::atomic::Ordering::Release);
+            drop(self.hang.lock());
+            self.hanging.store(false, std::sync::atomic::Ordering::Release);
+        }
         let begin = Instant::now();
         self.database.persist(PersistMode::SyncData).map_err(store_error)?;
         let sync = begin.elapsed();

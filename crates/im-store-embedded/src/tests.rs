@@ -1,0 +1,139 @@
+//! What only a look inside can show: a disk that refuses, a committer that stands still.
+
+#![allow(clippy::unwrap_used)]
+// A held lock is how a test makes the disk hang.
+#![allow(clippy::await_holding_lock)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use im_proto::client::ContentType;
+use im_proto::{ClientMsgId, ConversationId, Seq, UserId};
+use im_timeline::{Append, AppendError, Store, StoreError};
+
+use crate::{EmbeddedStore, Options};
+
+fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn message(number: u32) -> Append {
+    Append {
+        conversation: ConversationId::pair(&user("a"), &user("b")),
+        sender: user("a"),
+        client_msg_id: ClientMsgId::new(format!("m{number}")).unwrap(),
+        time_ms: 1,
+        content_type: ContentType::Text,
+        payload: "hi".into(),
+        recipients: [user("a"), user("b")].into(),
+    }
+}
+
+/// After a refused commit nothing is acked any more, even when the disk works again; opening anew
+/// shows what was acked before.
+#[tokio::test]
+async fn a_failed_commit_is_the_last() {
+    let home = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(home.path(), &Options::default()).unwrap();
+    let tree = store.tree().unwrap();
+    store.append(message(1)).await.unwrap();
+    assert_eq!(store.health().failed, None);
+
+    tree.fault.store(true, Ordering::Relaxed);
+    let refused = store.append(message(2)).await;
+    assert!(matches!(refused, Err(AppendError::Store(StoreError::Failed(_)))), "{refused:?}");
+    tree.fault.store(false, Ordering::Relaxed);
+    let refused = store.append(message(3)).await;
+    assert!(matches!(refused, Err(AppendError::Store(StoreError::Failed(_)))), "{refused:?}");
+    assert!(matches!(store.health().failed, Some(StoreError::Failed(_))));
+    assert_eq!(store.head(&user("a")).await.unwrap().head, Seq(1), "what was durable can still be read");
+
+    drop(tree);
+    drop(store);
+    let store = EmbeddedStore::open(home.path(), &Options::default()).unwrap();
+    assert_eq!(store.head(&user("a")).await.unwrap().head, Seq(1));
+    assert_eq!(store.append(message(2)).await.unwrap().seq, Seq(2));
+}
+
+/// Everybody who waited when the disk refused is told.
+#[tokio::test]
+async fn a_failed_commit_fails_everybody_who_waits() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap());
+    store.tree().unwrap().fault.store(true, Ordering::Relaxed);
+    let waiting: Vec<_> = (0..100)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.append(message(number)).await })
+        })
+        .collect();
+    for task in waiting {
+        let refused = task.await.unwrap();
+        assert!(matches!(refused, Err(AppendError::Store(StoreError::Failed(_)))), "{refused:?}");
+    }
+}
+
+/// A disk that hangs shows as a stall while work waits, and the stall ends with it.
+#[tokio::test]
+async fn a_stall_shows_in_health() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap());
+    assert_eq!(store.health().stalled, Duration::ZERO);
+    let tree = store.tree().unwrap();
+    let hang = tree.hang.lock();
+    let append = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.append(message(1)).await }
+    });
+    let begin = Instant::now();
+    while store.health().stalled < Duration::from_millis(20) {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", store.health());
+        tokio::task::yield_now().await;
+    }
+    drop(hang);
+    append.await.unwrap().unwrap();
+    while store.health().stalled > Duration::ZERO {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", store.health());
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a reader sees is durable: while the disk has not answered, nobody sees the message.
+#[tokio::test]
+async fn readers_do_not_see_what_is_not_durable() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap());
+    let tree = store.tree().unwrap();
+    let hang = tree.hang.lock();
+    let append = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.append(message(1)).await }
+    });
+    let begin = Instant::now();
+    while !tree.hanging.load(Ordering::Acquire) {
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    // The batch is in the tree now, and not yet on disk.
+    assert_eq!(store.head(&user("a")).await.unwrap().head, Seq::ZERO);
+    assert_eq!(store.sync(&user("a"), Seq::ZERO, 10).await.unwrap().entries, []);
+    drop(hang);
+    append.await.unwrap().unwrap();
+    assert_eq!(store.head(&user("a")).await.unwrap().head, Seq(1));
+}
+
+/// Heads are read again after they were evicted, and numbers go on.
+#[tokio::test]
+async fn numbers_go_on_with_the_smallest_cache() {
+    let home = tempfile::tempdir().unwrap();
+    let options = Options { heads_max: 1, ..Options::default() };
+    let store = EmbeddedStore::open(home.path(), &options).unwrap();
+    for number in 1..=50 {
+        let placed = store.append(message(number)).await.unwrap();
+        assert_eq!([placed.seq, placed.sender_seq, placed.receiver_seq], [Seq(u64::from(number)); 3]);
+        if number % 10 == 0 {
+            assert_eq!(store.trim(&user("b"), Seq(u64::from(number))).await.unwrap(), Seq(u64::from(number)));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Folders that cannot be opened: one clear line each, never a panic, never a store that looks empty.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use im_proto::client::ContentType;
+use im_proto::{ClientMsgId, ConversationId, Seq, UserId};
+use im_store_embedded::{EmbeddedStore, OpenError, Options};
+use im_timeline::{Append, Store, StoreError};
+
+fn open(dir: &Path) -> Result<EmbeddedStore, OpenError> {
+    EmbeddedStore::open(dir, &Options::default())
+}
+
+fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn message(number: u32) -> Append {
+    Append {
+        conversation: ConversationId::pair(&user("a"), &user("b")),
+        sender: user("a"),
+        client_msg_id: ClientMsgId::new(format!("m{number}")).unwrap(),
+        time_ms: 1,
+        content_type: ContentType::Text,
+        payload: vec![b'x'; 300].into(),
+        recipients: [user("a"), user("b")].into(),
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn fill(dir: &Path, messages: u32) {
+    let store = open(dir).unwrap();
+    for number in 0..messages {
+        store.append(message(number)).await.unwrap();
+    }
+    store.close().await;
+}
+
+/// The line that an operator sees names the folder and is one line.
+fn line(dir: &Path) -> (OpenError, String) {
+    let error = open(dir).map(drop).unwrap_err();
+    let line = error.to_string();
+    assert!(!line.contains('\n'), "{line}");
+    assert!(line.contains(&dir.display().to_string()), "{line}");
+    (error, line)
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let copied = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(copied.parent().unwrap()).unwrap();
+        fs::copy(file, copied).unwrap();
+    }
+}
+
+#[test]
+fn a_second_opener_is_told_that_it_is_locked() {
+    let home = tempfile::tempdir().unwrap();
+    let first = open(home.path()).unwrap();
+    let (error, line) = line(home.path());
+    assert!(matches!(error, OpenError::Locked(_)), "{error:?}");
+    assert!(line.contains("in use"), "{line}");
+    drop(first);
+    open(home.path()).unwrap();
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    fill(home.path(), 1);
+    let path = home.path().join("store/FORMAT");
+    let body = "sim embedded store, format 9\nwhatever it says\n";
+    let sum =
+        body.bytes().fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    fs::write(&path, format!("{body}checksum {sum:016x}\n")).unwrap();
+    let before: Vec<_> = files(home.path()).into_iter().map(|file| fs::read(file).unwrap()).collect();
+    let (error, line) = line(home.path());
+    assert!(matches!(error, OpenError::NewerFormat { found: 9, known: 1, .. }), "{error:?}");
+    assert!(line.contains("format 9"), "{line}");
+    let after: Vec<_> = files(home.path()).into_iter().map(|file| fs::read(file).unwrap()).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn missing_parts_are_damage_and_not_a_new_store() {
+    for part in ["store/FORMAT", "store/tree/version", "store/tree"] {
+        let home = tempfile::tempdir().unwrap();
+        fill(home.path(), 1);
+        let path = home.path().join(part);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+        let (error, _) = line(home.path());
+        assert!(matches!(error, OpenError::Damaged { .. }), "{part}: {error:?}");
+    }
+}
+
+#[test]
+fn the_format_of_one_store_does_not_open_the_tree_of_another() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(one.path(), 1);
+    fill(other.path(), 1);
+    fs::copy(one.path().join("store/FORMAT"), other.path().join("store/FORMAT")).unwrap();
+    let (error, _) = line(other.path());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_crash_while_the_store_was_made_leaves_nothing_behind() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir_all(home.path().join("store.new/tree")).unwrap();
+    fs::write(home.path().join("store.new/tree/0.jnl"), b"half a journal").unwrap();
+    fill(home.path(), 1);
+    assert!(!home.path().join("store.new").exists());
+}
+
+/// Every file, cut at half, emptied, and with single bytes flipped: it opens or says why not, and what
+/// it says while it runs is an error or the truth.
+#[test]
+fn damage_is_told_and_never_a_panic() {
+    let whole = tempfile::tempdir().unwrap();
+    fill(whole.path(), 40);
+    let mut refused = 0;
+    for file in files(whole.path()) {
+        let name = file.strip_prefix(whole.path()).unwrap().to_owned();
+        let bytes = fs::read(&file).unwrap();
+        // The journal is mostly zeros, reserved in advance; what counts is where the rows are.
+        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+        let mut variants = vec![bytes[..used / 2].to_vec(), Vec::new()];
+        for part in 0..8 {
+            let mut flipped = bytes[..used].to_vec();
+            let at = used * part / 8;
+            if at < used {
+                flipped[at] ^= 0x55;
+                variants.push(flipped);
+            }
+        }
+        for (number, variant) in variants.into_iter().enumerate() {
+            let home = tempfile::tempdir().unwrap();
+            copy(whole.path(), home.path());
+            fs::write(home.path().join(&name), variant).unwrap();
+            match open(home.path()) {
+                Ok(store) => use_it(store, &format!("{}, variant {number}", name.display())),
+                Err(OpenError::Damaged { .. } | OpenError::Io { .. } | OpenError::NewerFormat { .. }) => refused += 1,
+                Err(error) => panic!("{}, variant {number}: {error}", name.display()),
+            }
+        }
+    }
+    assert!(refused > 10, "only {refused} variants were refused");
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn use_it(store: EmbeddedStore, what: &str) {
+    match store.sync(&user("b"), Seq::ZERO, 100).await {
+        Ok(page) => {
+            for (index, entry) in page.entries.iter().enumerate() {
+                assert_eq!(entry.seq.0, index as u64 + 1, "{what}");
+                assert_eq!(entry.message.payload.len(), 300, "{what}");
+                assert_eq!(entry.message.client_msg_id.as_str(), format!("m{index}"), "{what}");
+            }
+        }
+        Err(StoreError::Damaged(_) | StoreError::Failed(_)) => {}
+        Err(StoreError::Closed) => panic!("{what}: a reader ended"),
+    }
+    let store = Arc::new(store);
+    drop(store.append(message(1000)).await);
+    store.close().await;
+}
