@@ -126,7 +126,7 @@ pub struct ConversationHead {
 pub enum Table {
     /// Accounts, by user id.
     Account = 1,
-    /// Refresh tokens, by the hash of the token.
+    /// Logins and their refresh tokens, hashed, by `user NUL family`.
     Refresh = 2,
     /// Groups, by group id.
     Group = 3,
