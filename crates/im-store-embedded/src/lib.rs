@@ -19,6 +19,7 @@ mod committer;
 mod format;
 mod group;
 mod heads;
+mod journal;
 mod open;
 mod options;
 mod queue;

@@ -19,6 +19,7 @@ use im_proto::Epoch;
 
 use crate::committer::panic_text;
 use crate::format::{Format, FormatError};
+use crate::journal;
 use crate::options::Options;
 use crate::rows;
 use crate::tree::{self, Tree};
@@ -93,6 +94,9 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     // The tree would make a new, empty one in place of one that lost its first file.
     if !path.join("version").try_exists().map_err(io)? {
         return Err(damaged("the tree is missing".to_owned()));
+    }
+    if let Some(what) = journal::check(&path).map_err(io)? {
+        return Err(damaged(what));
     }
     let tree = open_tree(dir, &path, options)?;
     let stored = catch_unwind(AssertUnwindSafe(|| tree.view().get(&rows::epoch_key())))

@@ -164,7 +164,7 @@ async fn check(dir: &Path, acks: &Acks) {
         sent += ids.len();
         histories.insert(conversation.clone(), ids);
     }
-    let mut all: Vec<_> = histories.iter().flat_map(|(_, ids)| ids).collect();
+    let mut all: Vec<_> = histories.values().flatten().collect();
     all.sort();
     all.dedup();
     assert_eq!(all.len(), sent, "no message is there twice");
