@@ -36,7 +36,7 @@ const TIMELINES: [(&str, &[usize]); 4] =
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Plays the script in a temporary folder on free ports; an error says what was not as it should be.
-pub async fn run(log: &LogFilter) -> anyhow::Result<()> {
+pub(crate) async fn run(log: &LogFilter) -> anyhow::Result<()> {
     logging::init(LogFormat::Text, log).context("start logging")?;
     let folder = tempfile::tempdir().context("make a temporary folder")?;
     let shutdown = Shutdown::new();
@@ -115,11 +115,7 @@ async fn register(tiers: &Tiers) -> anyhow::Result<BTreeMap<&'static str, String
 
 type Clients = BTreeMap<&'static str, (Client, Events)>;
 
-async fn connect_all(
-    tiers: &Tiers,
-    tokens: &BTreeMap<&'static str, String>,
-    device: &str,
-) -> anyhow::Result<Clients> {
+async fn connect_all(tiers: &Tiers, tokens: &BTreeMap<&'static str, String>, device: &str) -> anyhow::Result<Clients> {
     let dial = Arc::new(TlsDial::new(&tiers.ca()).context("load the certificate")?);
     let mut clients = Clients::new();
     for (user, token) in tokens {
@@ -166,7 +162,8 @@ fn check(user: &str, how: &str, seen: &[Entry]) -> anyhow::Result<()> {
 }
 
 async fn check_history(client: &Client, conversation: ConversationId, script: &[usize]) -> anyhow::Result<()> {
-    let page = client.history(conversation.clone(), Seq::ZERO, Direction::Forward, 0).await.context("read a history")?;
+    let page =
+        client.history(conversation.clone(), Seq::ZERO, Direction::Forward, 0).await.context("read a history")?;
     println!("History of {conversation}:");
     page.messages.iter().for_each(|message| println!("  {}", line(message.seq, message)));
     ensure!(page.messages.len() == script.len(), "the history of {conversation} has {} messages", page.messages.len());

@@ -11,41 +11,41 @@ use crate::tiers::{Ports, Tiers, TiersConfig};
 
 /// What may be chosen.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The folder for keys and store.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Free ports instead of the documented ones.
-    pub free_ports: bool,
+    pub(crate) free_ports: bool,
     /// Messages also go to users without an account.
-    pub unknown_users: bool,
+    pub(crate) unknown_users: bool,
+    /// Where clients on this machine look for the authority; `None` leaves them to be told.
+    pub(crate) publish_ca: Option<PathBuf>,
     /// Print one JSON object instead of text.
-    pub json: bool,
+    pub(crate) json: bool,
     /// What is logged to stderr.
-    pub log: LogFilter,
+    pub(crate) log: LogFilter,
 }
 
 /// How long a stop may take.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     logging::init(LogFormat::Text, &options.log).context("start logging")?;
     let shutdown = Shutdown::new();
     let signals = Signals::install(shutdown.clone()).context("take signals")?;
     let metrics = metrics::install().context("install the metrics recorder")?;
-    let context = Context {
-        shutdown: shutdown.clone(),
-        readiness: Readiness::default(),
-        signals,
-        metrics,
-        config_file: None,
-    };
+    let context =
+        Context { shutdown: shutdown.clone(), readiness: Readiness::default(), signals, metrics, config_file: None };
     let config = TiersConfig {
         data: options.data.clone(),
         ports: if options.free_ports { Ports::Free } else { Ports::Default },
         known_users_only: !options.unknown_users,
     };
     let tiers = Tiers::start(&config, &context).await?;
+    if let Some(published) = &options.publish_ca {
+        std::fs::copy(tiers.ca(), published).with_context(|| format!("write {}", published.display()))?;
+    }
     if options.json {
         print_json(&tiers, &options.data)?;
     } else {
@@ -74,9 +74,8 @@ fn print_text(tiers: &Tiers, data: &Path) {
     println!("  im-service       http://{service}/readyz /metrics");
     println!();
     println!("Talk, from two other terminals:");
-    let server = format!("--gate {clients} --accounts http://{accounts} --ca {}", ca.display());
-    println!("  sim register alice {server}");
-    println!("  sim chat --as alice");
+    println!("  sim register alice");
+    println!("  sim --as alice chat");
 }
 
 fn print_json(tiers: &Tiers, data: &Path) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 /// Which ports the tiers listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ports {
+pub(crate) enum Ports {
     /// The documented ones, on the loopback address.
     Default,
     /// Whatever is free, on the loopback address.
@@ -26,17 +26,17 @@ pub enum Ports {
 
 /// What to start.
 #[derive(Clone, Debug)]
-pub struct TiersConfig {
+pub(crate) struct TiersConfig {
     /// The folder; made where it is missing.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where to listen.
-    pub ports: Ports,
+    pub(crate) ports: Ports,
     /// Whether messages go only to users who have an account.
-    pub known_users_only: bool,
+    pub(crate) known_users_only: bool,
 }
 
 /// The tiers, running.
-pub struct Tiers {
+pub(crate) struct Tiers {
     route: RouteServer,
     service: ImServiceServer,
     gate: GateServer,
@@ -51,7 +51,7 @@ const READY_EVERY: Duration = Duration::from_millis(10);
 
 impl Tiers {
     /// Starts the tiers and waits until a client could log in and send.
-    pub async fn start(config: &TiersConfig, context: &Context) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: &TiersConfig, context: &Context) -> anyhow::Result<Self> {
         let keys = config.data.join("keys");
         let certs = make_keys(&keys, &[])?;
         let network = Tcp::shared();
@@ -81,7 +81,8 @@ impl Tiers {
             known_users_only: config.known_users_only,
             ..ImServiceSettings::default()
         };
-        let service = ImServiceServer::start(&service, network.clone(), context).await.context("start the im-service")?;
+        let service =
+            ImServiceServer::start(&service, network.clone(), context).await.context("start the im-service")?;
 
         let (client_files, link_files) = (certs.gate_server(), certs.gate_link());
         let gate = GateSettings {
@@ -118,27 +119,27 @@ impl Tiers {
     }
 
     /// Where clients connect.
-    pub fn client_addr(&self) -> SocketAddr {
+    pub(crate) fn client_addr(&self) -> SocketAddr {
         self.gate.client_addr()
     }
 
     /// Where accounts are served.
-    pub fn accounts_addr(&self) -> SocketAddr {
+    pub(crate) fn accounts_addr(&self) -> SocketAddr {
         self.service.http_addr()
     }
 
     /// Where gate, route and im-service answer operators.
-    pub fn admin_addrs(&self) -> [SocketAddr; 3] {
+    pub(crate) fn admin_addrs(&self) -> [SocketAddr; 3] {
         [self.gate.http_addr(), self.route.http_addr(), self.service.admin_addr()]
     }
 
     /// The authority that clients trust.
-    pub fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.certs.ca()
     }
 
     /// Ends the tiers from the clients inwards, so that what was taken in is finished.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.gate.stop().await;
         self.service.stop().await;
         self.route.stop().await;
@@ -157,7 +158,7 @@ impl Ports {
 
 /// Makes what a cluster needs to trust itself, where it is missing: certificates of an authority of
 /// its own, good for `hosts` towards clients, and the key pair of access tokens.
-pub fn make_keys(dir: &Path, hosts: &[String]) -> anyhow::Result<ClusterCerts> {
+pub(crate) fn make_keys(dir: &Path, hosts: &[String]) -> anyhow::Result<ClusterCerts> {
     let certs = ClusterCerts::load_or_create(dir, hosts).context("make certificates")?;
     im_auth::keys::load_or_create(dir).context("make token keys")?;
     Ok(certs)
