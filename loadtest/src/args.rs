@@ -65,7 +65,7 @@ pub(crate) struct SendArgs {
 /// The tiers that are measured.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct TiersArgs {
-    /// A gate's address, `host:port`; several are used in turn. Without it the tiers are started.
+    /// A gate's address, `host:port`; several are used in turn. Without it `sim standalone` is started.
     #[arg(long, value_name = "ADDRESS", requires = "ca", requires = "token_key")]
     pub(crate) gate: Vec<String>,
     /// The certificate that the gate's is signed by, PEM.
@@ -77,6 +77,12 @@ pub(crate) struct TiersArgs {
     /// A process whose CPU time counts as the server's.
     #[arg(long, value_name = "PID", requires = "gate")]
     pub(crate) server_pid: Vec<u32>,
+    /// The `sim` binary to start; the one beside this program unless given.
+    #[arg(long, value_name = "FILE", conflicts_with = "gate")]
+    pub(crate) sim: Option<PathBuf>,
+    /// Where the started tiers keep their data; a temporary folder unless given.
+    #[arg(long, value_name = "DIR", conflicts_with = "gate")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 fn payload_len(text: &str) -> Result<usize, String> {

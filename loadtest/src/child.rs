@@ -1,6 +1,8 @@
-//! A child process of this binary, spoken to in JSON lines. It ends when its stdin does, so it never
-//! outlives its coordinator, even one that was killed.
+//! A child process, spoken to in JSON lines. One of this binary ends when its stdin does, so it never
+//! outlives its coordinator, even one that was killed; others are killed when this value is dropped.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -25,15 +27,19 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts this binary again with other arguments.
-    pub(crate) fn start(name: &'static str, arguments: &[&str]) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("find this program")?;
+    pub(crate) fn start_self(name: &'static str, arguments: &[&OsStr]) -> anyhow::Result<Self> {
+        Self::start(name, &std::env::current_exe().context("find this program")?, arguments)
+    }
+
+    /// Starts another program that prints JSON lines.
+    pub(crate) fn start(name: &'static str, program: &Path, arguments: &[&OsStr]) -> anyhow::Result<Self> {
         let mut process = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start a {name}"))?;
+            .with_context(|| format!("start a {name}: {}", program.display()))?;
         let orders = process.stdin.take().expect("stdin was asked to be a pipe");
         let stdout = process.stdout.take().expect("stdout was asked to be a pipe");
         Ok(Self { name, process, orders, notices: BufReader::new(stdout).lines() })
@@ -41,6 +47,11 @@ impl Child {
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.process.id().with_context(|| format!("the {} has ended", self.name))
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.process.kill().await.with_context(|| format!("stop the {}", self.name))
     }
 
     pub(crate) async fn send(&mut self, order: &impl Serialize) -> anyhow::Result<()> {

@@ -193,7 +193,7 @@ async fn cpu_used(window: Window, servers: &[u32], workers: &[u32]) -> anyhow::R
 
 impl Worker {
     async fn connect(plan: Plan) -> anyhow::Result<Self> {
-        let mut child = Child::start("load worker", &["load-worker"])?;
+        let mut child = Child::start_self("load worker", &["load-worker".as_ref()])?;
         child.send(&Order::Connect(plan)).await?;
         match child.recv().await.context("build connections")? {
             Notice::Connected => Ok(Self { child, answered: 0 }),

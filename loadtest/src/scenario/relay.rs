@@ -1,5 +1,6 @@
 //! `relay`: the bare baseline by itself.
 
+use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -42,11 +43,11 @@ impl Server {
             connections <= CONNECTIONS_MAX,
             "the relay takes {CONNECTIONS_MAX} connections at most: more do not fit the open files of one process"
         );
-        let mut arguments = vec!["serve-relay"];
+        let mut arguments: Vec<&OsStr> = vec!["serve-relay".as_ref()];
         if let Some(folder) = durable {
-            arguments.extend(["--durable", folder.to_str().context("the folder's name is not UTF-8")?]);
+            arguments.extend(["--durable".as_ref(), folder.as_os_str()]);
         }
-        let mut child = Child::start("relay server", &arguments)?;
+        let mut child = Child::start_self("relay server", &arguments)?;
         let ready: Ready = child.recv().await.context("start the relay")?;
         let addresses = vec![(Ipv4Addr::UNSPECIFIED, ready.port).into()];
         Ok(Self { child, endpoint: Endpoint { addresses, certificate: ready.certificate } })

@@ -52,10 +52,11 @@ async fn run(args: &SendArgs) -> anyhow::Result<()> {
     for round in 1..=args.rounds {
         let named = |what| format!("{what} {round}/{}", args.rounds);
         relayed.add_run(&relay_fleet.run(&named("relay"), &[relay.pid()?], load.warmup(), slice).await?);
-        sent.add_run(&send_fleet.run(&named("send"), &tiers.pids()?, load.warmup(), slice).await?);
+        sent.add_run(&send_fleet.run(&named("send"), tiers.pids(), load.warmup(), slice).await?);
     }
     eprintln!("verify: pulling every timeline");
     let verdict = send_fleet.verify().await?;
+    tiers.stop().await?;
 
     let workload = Workload::new(load, machine.cpus);
     report::print(&SendReport::new(&sent, &relayed, verdict, args, workload, machine), load.json)?;

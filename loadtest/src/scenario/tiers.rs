@@ -1,6 +1,9 @@
-//! The tiers to be measured: those that the command line names.
+//! The tiers to be measured: those that the command line names, or `sim standalone` started for the
+//! occasion, on free ports and in a folder of its own.
 
+use std::env::consts::EXE_SUFFIX;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use base64::Engine;
@@ -8,8 +11,11 @@ use base64::prelude::BASE64_STANDARD;
 use im_auth::{Signer, keys};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde::Deserialize;
 
+use super::DataFolder;
 use crate::args::TiersArgs;
+use crate::child::Child;
 use crate::coordinator::Endpoint;
 
 /// Gates that can be reached, with what it takes to log in there.
@@ -17,22 +23,47 @@ use crate::coordinator::Endpoint;
 pub(super) struct Tiers {
     endpoint: Endpoint,
     signer: Signer,
+    /// The processes whose CPU time counts as the server's.
     pids: Vec<u32>,
+    started: Option<(Child, DataFolder)>,
+}
+
+/// What `sim standalone --json` prints when a client could log in and send.
+#[derive(Debug, Deserialize)]
+struct Standalone {
+    clients: SocketAddr,
+    ca: PathBuf,
+    keys: PathBuf,
 }
 
 impl Tiers {
     pub(super) async fn find(args: &TiersArgs) -> anyhow::Result<Self> {
-        Self::named(args)
+        match (&args.ca, &args.token_key) {
+            (Some(ca), Some(token_key)) => Ok(Self {
+                endpoint: endpoint(resolve(&args.gate)?, ca)?,
+                signer: load_key(token_key)?,
+                pids: args.server_pid.clone(),
+                started: None,
+            }),
+            _ => Self::start(args).await,
+        }
     }
 
-    fn named(args: &TiersArgs) -> anyhow::Result<Self> {
-        let (Some(ca), Some(token_key)) = (&args.ca, &args.token_key) else {
-            anyhow::bail!("--gate, --ca and --token-key say where to send to");
-        };
-        let certificate = CertificateDer::from_pem_file(ca).with_context(|| format!("read {}", ca.display()))?;
-        let endpoint = Endpoint { addresses: resolve(&args.gate)?, certificate: BASE64_STANDARD.encode(certificate) };
-        let signer = keys::load(token_key).context("load the key that signs tokens")?;
-        Ok(Self { endpoint, signer, pids: args.server_pid.clone() })
+    async fn start(args: &TiersArgs) -> anyhow::Result<Self> {
+        let folder = DataFolder::new(args.data.as_deref())?;
+        let program = args.sim.clone().map_or_else(beside_this_program, Ok)?;
+        let mut arguments = ["standalone", "--free-ports", "--unknown-users", "--json", "--log", "warn", "--data"]
+            .map(AsRef::as_ref)
+            .to_vec();
+        arguments.push(folder.path().as_os_str());
+        let mut process = Child::start("sim standalone", &program, &arguments)?;
+        let ready: Standalone = process.recv().await.context("start the tiers")?;
+        Ok(Self {
+            endpoint: endpoint(vec![ready.clients], &ready.ca)?,
+            signer: load_key(&ready.keys.join(keys::PRIVATE_FILE))?,
+            pids: vec![process.pid()?],
+            started: Some((process, folder)),
+        })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -43,10 +74,33 @@ impl Tiers {
         &self.signer
     }
 
-    /// The processes whose CPU is counted.
-    pub(super) fn pids(&self) -> anyhow::Result<Vec<u32>> {
-        Ok(self.pids.clone())
+    pub(super) fn pids(&self) -> &[u32] {
+        &self.pids
     }
+
+    /// Ends what was started, and only then removes its folder.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        match self.started {
+            Some((process, _folder)) => process.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn endpoint(addresses: Vec<SocketAddr>, ca: &Path) -> anyhow::Result<Endpoint> {
+    let certificate = CertificateDer::from_pem_file(ca).with_context(|| format!("read {}", ca.display()))?;
+    Ok(Endpoint { addresses, certificate: BASE64_STANDARD.encode(certificate) })
+}
+
+fn load_key(path: &Path) -> anyhow::Result<Signer> {
+    keys::load(path).context("load the key that signs tokens")
+}
+
+/// Both binaries come out of one build, into one folder.
+fn beside_this_program() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("find this program")?.with_file_name(format!("sim{EXE_SUFFIX}"));
+    ensure!(program.exists(), "there is no {}: build it, or name it with --sim", program.display());
+    Ok(program)
 }
 
 fn resolve(gates: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
