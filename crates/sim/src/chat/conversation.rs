@@ -84,7 +84,7 @@ impl Conversation {
         if summary.head >= self.head {
             self.head = summary.head;
             self.unread = summary.unread;
-            self.last = summary.last.or(self.last.take());
+            self.last = summary.last.or_else(|| self.last.take());
         }
     }
 

@@ -85,7 +85,9 @@ pub(super) fn accounts_at(url: &str, ca: &Path) -> Result<Accounts, Failure> {
         Some(("https", rest)) => (true, rest),
         Some(("http", rest)) => (false, rest),
         None => (false, url),
-        Some((scheme, _)) => return Err(Failure::new(Kind::Usage, format!("accounts: {scheme} is neither http nor https"))),
+        Some((scheme, _)) => {
+            return Err(Failure::new(Kind::Usage, format!("accounts: {scheme} is neither http nor https")));
+        }
     };
     let address = address.trim_end_matches('/');
     let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());

@@ -127,12 +127,6 @@ impl From<AccountsError> for Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::new(Kind::Failed, format!("{error:#}"))
-    }
-}
-
 impl From<IdError> for Failure {
     fn from(error: IdError) -> Self {
         Self::new(Kind::Usage, error.to_string())

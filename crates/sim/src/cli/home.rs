@@ -62,12 +62,6 @@ impl Home {
         self.dir.join("dev-ca.pem")
     }
 
-    /// Keeps a copy of a development server's authority, for logins that name none.
-    pub(crate) fn keep_dev_ca(&self, from: &Path) -> Result<(), Failure> {
-        let pem = fs::read(from).map_err(|error| at(from, &error))?;
-        replace_private(&self.dev_ca(), &pem).map_err(|error| at(&self.dev_ca(), &error))
-    }
-
     /// The profile of that user, or of the one who logged in last.
     pub(crate) fn profile(&self, user: Option<&str>) -> Result<Profile, Failure> {
         let user = match user {

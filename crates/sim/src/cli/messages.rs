@@ -57,9 +57,8 @@ pub(super) async fn sync(home: &Home, global: &Global, output: &Output, args: Sy
     loop {
         // Counts silence, not the length of the timeline.
         let patience = std::time::Duration::from_secs(global.timeout);
-        let event = match tokio::time::timeout(patience, connected.events.next()).await {
-            Ok(event) => event,
-            Err(_) => return Err(connected.unreachable()),
+        let Ok(event) = tokio::time::timeout(patience, connected.events.next()).await else {
+            return Err(connected.unreachable());
         };
         match event {
             Some(Event::CaughtUp(_)) | None => break,

@@ -80,10 +80,6 @@ enum Command {
     Group(groups::GroupCommand),
     /// A chat in the terminal.
     Chat,
-    /// Run all tiers in this process, until Ctrl-C.
-    Standalone(server::StandaloneArgs),
-    /// Run all tiers on free ports in a temporary folder, let four people talk, and check what each sees.
-    Demo(server::DemoArgs),
     /// Check, export or import a store that no server has open.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -126,9 +122,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Read(args) => messages::read(&home()?, &global, &output, args).await,
         Command::Group(command) => groups::run(&home()?, &global, &output, command).await,
         Command::Chat => crate::chat::run(&home()?, &global).await,
-        Command::Standalone(args) => server::standalone(&home()?, &global, args).await,
-        Command::Demo(args) => server::demo(args).await,
         Command::Store(command) => store::run(command, &output).await,
+        Command::Standalone(args) => servers::run_standalone(args, &home()?, global.json).await,
+        Command::Demo(args) => servers::run_demo(&args).await,
+        Command::Keys(args) => servers::run_keys(&args, &output),
     }
 }
 
