@@ -1,0 +1,90 @@
+//! Many worlds, and every invariant in each of them.
+#![allow(clippy::unwrap_used)]
+
+use std::ops::Range;
+
+use im_sim::log::Event;
+use im_sim::plan::{Plan, Scenario};
+use im_sim::world::{self, Outcome};
+
+/// Worlds of each kind in a usual run: under 40 s on two cores in a debug build.
+const SEEDS: u64 = 30;
+
+/// Worlds among which each kind of trouble has to show, or the simulation has become too gentle.
+const ENOUGH: u64 = 20;
+
+#[test]
+fn one_im_service_that_takes_its_store_along() {
+    sweep(Scenario::OneService);
+}
+
+#[test]
+fn two_im_services_before_one_store() {
+    sweep(Scenario::TwoServices);
+}
+
+fn sweep(scenario: Scenario) {
+    let (seeds, one) = seeds();
+    let mut troubles = Troubles::default();
+    for seed in seeds.clone() {
+        for _ in 0..setting("SIM_REPEAT").unwrap_or(1) {
+            let plan = Plan::draw(seed, scenario);
+            let outcome = world::run(&plan);
+            if one {
+                println!("{plan:#?}");
+                outcome.log.iter().for_each(|line| println!("{line}"));
+            }
+            assert!(outcome.violations.is_empty(), "{}", world::report(&plan, &outcome));
+            troubles.count(&outcome);
+        }
+    }
+    println!("{troubles:?}");
+    if seeds.end - seeds.start >= ENOUGH {
+        troubles.expect_all();
+    }
+}
+
+/// The seeds to run, and whether a person asked for just one.
+fn seeds() -> (Range<u64>, bool) {
+    match setting("SIM_SEED") {
+        Some(seed) => (seed..seed + 1, true),
+        None => (0..setting("SIM_SEEDS").unwrap_or(SEEDS), false),
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+/// What the worlds had to go through.
+#[derive(Debug, Default)]
+struct Troubles {
+    acked: usize,
+    /// Acks of a message that an earlier try had stored.
+    repeats: usize,
+    /// Connections that clients lost or did not get.
+    offline: usize,
+    /// Starts of hosts, the first of each host included.
+    starts: usize,
+}
+
+impl Troubles {
+    fn count(&mut self, outcome: &Outcome) {
+        for line in &outcome.log {
+            match &line.event {
+                Event::Acked { ack, .. } => {
+                    self.acked += 1;
+                    self.repeats += usize::from(ack.repeated);
+                }
+                Event::State { state, .. } => self.offline += usize::from(state.starts_with("offline")),
+                Event::Started(_) => self.starts += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn expect_all(&self) {
+        assert!(self.acked > 0 && self.repeats > 0 && self.offline > 0 && self.starts > 0, "{self:?}");
+    }
+}
