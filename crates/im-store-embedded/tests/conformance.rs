@@ -1,12 +1,13 @@
-//! The suite that every store passes, over folders on disk.
+//! The suite that every store passes, over folders on disk, and random operations beside the memory store.
 
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
+use im_proto::Epoch;
 use im_store_embedded::{EmbeddedStore, Options};
-use im_timeline::Store;
 use im_timeline::conformance::Factory;
+use im_timeline::{Disk, MemoryStore, Store};
 use tempfile::TempDir;
 
 struct Folders;
@@ -30,3 +31,23 @@ impl Factory for Folders {
 }
 
 im_timeline::conformance_suite!(Folders);
+
+struct InMemory;
+
+#[async_trait::async_trait]
+impl Factory for InMemory {
+    type Home = Disk;
+
+    async fn home(&self) -> Disk {
+        Disk::new(Epoch(7))
+    }
+
+    async fn open(&self, disk: &Disk) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::open(disk))
+    }
+}
+
+#[test]
+fn random_operations_agree_with_the_memory_store() {
+    im_timeline::model::assert_same(&Folders, &InMemory);
+}
