@@ -15,7 +15,7 @@ use im_proto::limits::PAGE_ROWS_MAX;
 use im_proto::link::{Forward, Push, Relay};
 use im_proto::{ConversationId, Refusal, RefusalCode, UserId};
 use im_timeline::{CommitError, HistoryRange, Store, StoreError};
-use proto_codec::{Bytes, BytesMut, Codec, Decode, Encode};
+use proto_codec::{Bytes, BytesMut, Codec, Decode, DecodeError, Encode};
 use tracing::error;
 
 pub(crate) use fetched::Fetched;
@@ -131,7 +131,13 @@ fn encode(message: &impl Encode) -> Bytes {
 }
 
 fn decode<M: Decode>(what: &'static str, body: &Bytes) -> Result<M, Refusal> {
-    Codec::Binary.decode(what, body).map_err(|error| Refusal::new(RefusalCode::BadBody, error.to_string()))
+    Codec::Binary.decode(what, body).map_err(|error| {
+        let code = match error {
+            DecodeError::TooLong { .. } => RefusalCode::TooLarge,
+            _ => RefusalCode::BadBody,
+        };
+        Refusal::new(code, error.to_string())
+    })
 }
 
 /// The rows that a page gets: what was asked for, within the protocol's bound.

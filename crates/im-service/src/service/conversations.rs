@@ -17,15 +17,16 @@ impl Service {
     pub(super) async fn list_conversations(&self, user: &UserId, list: ListConversations) -> Result<Outcome, Refusal> {
         let rows = page_rows(list.limit);
         let after = list.after.as_ref().map_or("", |conversation| conversation.as_str());
-        let (mut ids, mut has_more) = self.conversation_ids(user, after, rows).await?;
-        let mut page = Vec::with_capacity(ids.len());
+        let (ids, mut has_more) = self.conversation_ids(user, after, rows).await?;
+        let found = ids.len();
+        let mut page = Vec::with_capacity(found);
         let mut bytes = 0;
-        for id in ids.drain(..) {
+        for id in ids {
             let summary = self.summary(user, id).await?;
             bytes += summary.last.as_ref().map_or(0, |last| last.payload.len());
             page.push(summary);
             if bytes >= PAGE_BYTES_MAX {
-                has_more |= page.len() < page.capacity();
+                has_more |= page.len() < found;
                 break;
             }
         }

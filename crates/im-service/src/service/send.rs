@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use im_proto::client::{Message, SendAck, SendMsg};
-use im_proto::limits::PAYLOAD_LEN_MAX;
 use im_proto::link::{Forward, Push, SessionKey, UserPlace};
 use im_proto::{Position, Refusal, RefusalCode, Target, UserId};
 use im_timeline::{Append, AppendError, Placed, Store};
@@ -23,9 +22,6 @@ impl Service {
     /// Checks a send and finds its recipients.
     pub(crate) async fn prepare_send(&self, request: &Forward) -> Result<Sending, Refusal> {
         let send: SendMsg = decode("SendMsg", &request.body)?;
-        if send.payload.len() > PAYLOAD_LEN_MAX as usize {
-            return Err(RefusalCode::TooLarge.into());
-        }
         let sender = request.user.clone();
         let conversation = send.to.conversation(&sender);
         let recipients: Arc<[UserId]> = match &send.to {
