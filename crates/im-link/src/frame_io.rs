@@ -36,13 +36,20 @@ pub struct FrameIo {
 pub enum ReadError {
     /// The socket failed.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The peer closed.
     #[error("the peer closed the connection")]
     Closed,
     /// The bytes are no frames.
     #[error(transparent)]
     Frame(#[from] FrameError),
+}
+
+impl From<io::Error> for ReadError {
+    /// A peer that was killed says no goodbye under TLS; for whoever reads the log it has closed.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Io(error) }
+    }
 }
 
 impl FrameIo {
