@@ -95,6 +95,7 @@ impl Gate {
             ));
         }
         let shared = Arc::new(Shared {
+            network,
             config: config.session,
             verifier: config.verifier,
             sessions,

@@ -6,10 +6,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use im_auth::Verifier;
-use im_link::{BoxIo, FrameIo, link};
+use im_link::{BoxIo, FrameIo, Network, link};
 use im_proto::client::{Auth, Command, Empty, KickReason, Kickout};
 use im_proto::limits::CLIENT_FRAME_LEN_MAX;
 use im_proto::{Refusal, RefusalCode};
@@ -29,6 +29,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What every connection of a gate shares.
 pub(crate) struct Shared {
+    pub(crate) network: Arc<dyn Network>,
     pub(crate) config: GateSessionConfig,
     pub(crate) verifier: Verifier,
     pub(crate) sessions: Arc<Sessions>,
@@ -191,9 +192,10 @@ impl Connection<'_> {
 
     fn check_token(&mut self, auth: Auth) -> Action {
         let Auth { token, device, platform } = auth;
-        match self.shared.verifier.verify(&token, SystemTime::now()) {
+        let now = self.shared.network.wall_clock();
+        match self.shared.verifier.verify(&token, now) {
             Ok(claims) => {
-                let since_ms = unix_ms();
+                let since_ms = unix_ms(now);
                 let login = self.shared.sessions.enter(&self.client, claims.user, device, platform, since_ms);
                 info!(address = %self.address, user = %login.user, device = %login.device,
                     session = %login.key.session, "logged in");

@@ -161,7 +161,7 @@ impl Waiting {
 
     /// A heartbeat is answered whatever the tiers behind do; only the head is then missing.
     fn answer_heartbeat(self) {
-        let answer = HeartBeatAck { head: None, server_time_ms: unix_ms() };
+        let answer = HeartBeatAck { head: None, server_time_ms: unix_ms(SystemTime::now()) };
         self.client.answer(Command::HeartBeat, self.sequence, &answer);
     }
 }
@@ -250,7 +250,7 @@ fn if_decodes<M: Decode>(link: &Link, what: &'static str, frame: &Frame, act: im
     }
 }
 
-/// The system's clock, milliseconds since 1970. For people and for fencing logins, never for order.
-pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+/// Milliseconds since 1970. For people and for fencing logins, never for order.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -14,6 +14,12 @@ pub trait Dial: Send + Sync + 'static {
     /// A stream to `host:port`, ready for the first byte of the protocol. Dropping the future gives
     /// up the attempt.
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<BoxIo>>;
+
+    /// A number that is uniform over all of `u64`, for jitter and for the gate to begin with. A
+    /// simulation gives its own, so that a run repeats.
+    fn random(&self) -> u64 {
+        rand::random()
+    }
 }
 
 /// TLS over TCP, the certificate checked against given roots and the address's host.
@@ -62,6 +68,10 @@ impl PlainDial {
 impl Dial for PlainDial {
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<BoxIo>> {
         self.network.dial(address)
+    }
+
+    fn random(&self) -> u64 {
+        self.network.random()
     }
 }
 

@@ -97,7 +97,7 @@ impl Owner {
     ) -> Self {
         let backoff = Backoff::new(config.backoff_min, config.backoff_max);
         Self {
-            gates: Gates::new(config.gates.clone(), rand::random()),
+            gates: Gates::new(config.gates.clone(), dial.random()),
             sync: ClientSync::new(position, backoff.clone()),
             queue: SendQueue::new(config.send_queue_max, backoff.clone()),
             backoff,
@@ -160,7 +160,7 @@ impl Owner {
                     }
                 }
             };
-            let retry_in = self.backoff.next(rand::random());
+            let retry_in = self.backoff.next(self.dial.random());
             tracing::debug!(gate, why, ?retry_in, "not connected");
             self.set_state(State::Offline { why: format!("{gate}: {why}"), retry_in });
             if let Err(cause) = self.meanwhile(tokio::time::sleep(retry_in)).await {
@@ -202,6 +202,7 @@ impl Owner {
                 return Err(EndCause::Closed);
             }
             tokio::select! {
+                biased;
                 output = &mut future => return Ok(output),
                 () = self.step() => {}
             }
@@ -212,8 +213,10 @@ impl Owner {
     /// Cancellation-safe: each branch waits first and changes something after.
     async fn step(&mut self) {
         self.choose_next();
+        // Always in this order, so that a simulation repeats. Orders last: an application that gives
+        // them without a pause must not keep itself from being told what became of them.
         let order = tokio::select! {
-            order = self.orders.recv(), if !self.abandoned => Some(order),
+            biased;
             permit = self.events.reserve(), if self.next.is_some() => {
                 if let (Ok(permit), Some(delivery)) = (permit, self.next.take()) {
                     permit.send(delivery);
@@ -227,6 +230,7 @@ impl Owner {
                 None
             }
             () = self.saver.run(), if self.saver.is_busy() => None,
+            order = self.orders.recv(), if !self.abandoned => Some(order),
             // Nobody is left who could give it anything to do.
             else => std::future::pending().await,
         };

@@ -1,11 +1,12 @@
-//! Where streams come from. Tiers and clients dial and listen through [`Network`], so that a
-//! simulation can put its own network under the very same code.
+//! What surrounds a process: streams, the time of day, and chance. Tiers and clients have them from
+//! [`Network`], so that a simulation can put its own under the very same code, and repeat a run.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +29,17 @@ pub trait Network: Send + Sync + 'static {
 
     /// Listens on `host:port`.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
+
+    /// The time of day. For people, tokens, and telling an older login from a newer one; never for
+    /// the order of messages.
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// A number that is uniform over all of `u64`. For jitter and spreading, never for secrets.
+    fn random(&self) -> u64 {
+        rand::random()
+    }
 }
 
 /// Accepts streams.

@@ -53,7 +53,7 @@ impl ImService {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let service = Arc::new(Service::new(Arc::clone(&store), config.service));
         let routes = Arc::new(Routes::new(config.routes.len()));
-        let lanes = Arc::new(Lanes::start(&service, &routes, &tasks));
+        let lanes = Arc::new(Lanes::start(&service, &routes, &tasks, network.random()));
         let served = Arc::default();
         let identity = Identity { tier: Tier::ImService, name: config.name, boot: config.boot, region: config.region };
         for (index, address) in config.routes.into_iter().enumerate() {

@@ -38,14 +38,16 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Starts the lanes. They end when this is dropped and what they hold is done.
-    pub(crate) fn start(service: &Arc<Service>, routes: &Arc<Routes>, tasks: &TaskTracker) -> Self {
+    /// Starts the lanes. They end when this is dropped and what they hold is done. `random` spreads
+    /// users over them in a way that users cannot foresee.
+    pub(crate) fn start(service: &Arc<Service>, routes: &Arc<Routes>, tasks: &TaskTracker, random: u64) -> Self {
         let entries = (0..LANES).map(|_| {
             let (entry, requests) = mpsc::channel(LANE_DEPTH);
             tasks.spawn(run(requests, Arc::clone(service), Arc::clone(routes)));
             entry
         });
-        Self { entries: entries.collect(), hasher: ahash::RandomState::new(), routes: Arc::clone(routes) }
+        let hasher = ahash::RandomState::with_seeds(random, 0, 0, 0);
+        Self { entries: entries.collect(), hasher, routes: Arc::clone(routes) }
     }
 
     /// Puts a send into its user's lane; a full lane refuses.

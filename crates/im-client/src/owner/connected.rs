@@ -41,7 +41,10 @@ impl Owner {
                 redirect_at,
                 self.farewell_until,
             ];
+            // Always in this order, so that a simulation repeats. Reading first: what was read is worked
+            // off at once and holds nobody up for longer than the peer can send.
             tokio::select! {
+                biased;
                 read = reader.read_buf(&mut inbound) => {
                     if !matches!(read, Ok(1..)) {
                         connection.on_lost();
@@ -141,21 +144,23 @@ impl Owner {
 
             (Tag::Send(number), Ok(body)) => self.on_sent(number, codec.decode("SendAck", &body)?),
             (Tag::Send(number), Err(RequestError::Refused(refusal))) => {
-                if let Some(queued) = self.queue.on_refused(now(), number, &refusal, rand::random()) {
+                if let Some(queued) = self.queue.on_refused(now(), number, &refusal, self.dial.random()) {
                     self.tell(queued.tag, Err(refusal.into()));
                 }
             }
-            (Tag::Send(number), Err(RequestError::TimedOut)) => self.queue.on_timeout(now(), number, rand::random()),
+            (Tag::Send(number), Err(RequestError::TimedOut)) => {
+                self.queue.on_timeout(now(), number, self.dial.random())
+            }
 
             (Tag::Pull(id), Ok(body)) => {
                 let page: MsgPage = codec.decode("MsgPage", &body)?;
-                self.sync.on_page(now(), id, page, rand::random());
+                self.sync.on_page(now(), id, page, self.dial.random());
             }
             (Tag::Pull(id), Err(RequestError::Refused(refusal))) => {
-                self.sync.on_pull_failed(now(), id, Some(&refusal), rand::random());
+                self.sync.on_pull_failed(now(), id, Some(&refusal), self.dial.random());
             }
             (Tag::Pull(id), Err(RequestError::TimedOut)) => {
-                self.sync.on_pull_failed(now(), id, None, rand::random());
+                self.sync.on_pull_failed(now(), id, None, self.dial.random());
             }
             // The queue and the sync machine are told of the lost connection as a whole.
             (Tag::Send(_) | Tag::Pull(_), Err(RequestError::Lost)) => {}

@@ -61,7 +61,7 @@ pub async fn maintain(
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = sleep(backoff.next(rand::random())) => {}
+            () = sleep(backoff.next(network.random())) => {}
         }
     }
 }
