@@ -1,1 +1,33 @@
-//! im-e2e
+//! Real processes: the binaries of the tiers, real TLS over real loopback sockets, a real store in a
+//! temporary folder, and clients that talk through all of it while things are killed.
+//!
+//! This crate is for tests alone; the tests are in `tests/`, what they share is here:
+//!
+//! * [`binaries`]: the tiers' binaries, built when they are missing or old.
+//! * [`ports`]: ports that no other test takes.
+//! * [`process`]: one process, its end and its log. [`logs`]: what a log may say.
+//! * [`cluster`]: the tiers of one region, started, killed, restarted, stopped.
+//! * [`http`]: as much HTTP as probes and accounts need.
+//! * [`person`]: a user with a client and a journal of all that the client told.
+//! * [`traffic`]: people who keep sending, and a ledger of what was acked.
+//! * [`verify`]: the promise, checked over ledger, timelines, histories and store.
+//!
+//! Rules: nothing waits by sleeping and hoping, everything waits for a state with a deadline; no port
+//! is fixed; no process outlives its test; a WARN or ERROR in a log that nobody announced fails the
+//! test, and so does a line that is no log line, which is how panics look.
+
+pub mod binaries;
+pub mod cluster;
+pub mod http;
+pub mod logs;
+pub mod person;
+pub mod ports;
+pub mod process;
+pub mod traffic;
+pub mod verify;
+
+use std::time::Duration;
+
+/// Everything here takes milliseconds to a few seconds; on a slow and busy machine, some tens of
+/// seconds. Whoever waits this long waits for ever.
+pub const PATIENCE: Duration = Duration::from_secs(60);

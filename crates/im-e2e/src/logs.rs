@@ -1,0 +1,49 @@
+//! What a log may say. INFO and below say what they like; a WARN or an ERROR is for a person to look
+//! at, so a test announces those that its faults bring, each with the reason why it is right there.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// A line that may stand in a log although it is a WARN or an ERROR.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// Part of the line.
+    pub text: &'static str,
+    /// Why it is right that the line is there.
+    pub because: &'static str,
+}
+
+/// What tiers say when a route that they dial is down.
+pub const ROUTE_DOWN: Allowed =
+    Allowed { text: "link did not come up; trying again", because: "a route is down or not up yet" };
+
+/// The lines of a log that a person would look at and nobody announced.
+pub fn unexpected(log: &Path, allowed: &[Allowed]) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read(log).with_context(|| format!("read {}", log.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text
+        .lines()
+        .filter(|line| is_alarming(line) && !allowed.iter().any(|allowed| line.contains(allowed.text)))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Everything but `TIME INFO …` and what is below INFO: panics are no log lines at all.
+pub fn is_alarming(line: &str) -> bool {
+    !matches!(line.split_whitespace().nth(1), Some("INFO" | "DEBUG" | "TRACE"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_alarming;
+
+    #[test]
+    fn what_a_person_should_look_at() {
+        assert!(!is_alarming("2026-01-01T00:00:00.000000Z  INFO gate::server: the gate listens WARN=1"));
+        assert!(is_alarming("2026-01-01T00:00:00.000000Z  WARN im_link::dial: link did not come up"));
+        assert!(is_alarming("2026-01-01T00:00:00.000000Z ERROR im_runtime::tier: the tier failed"));
+        assert!(is_alarming("thread 'sim-gate' panicked at src/main.rs:1:1:"));
+        assert!(is_alarming("sim-gate: cannot start logging"));
+    }
+}

@@ -1,0 +1,130 @@
+//! `kill -9` while people talk: whatever was acked is there, once, at its place; and the talk goes on.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use im_e2e::cluster::{Cluster, Plan};
+use im_e2e::logs::ROUTE_DOWN;
+use im_e2e::person::Person;
+use im_e2e::traffic::{Said, Traffic, Voice};
+use im_e2e::verify::{Groups, Readout};
+use im_proto::{GroupId, Seq, Target, UserId};
+use rand::seq::IndexedRandom as _;
+use std::time::{Duration, Instant};
+
+const USERS: [&str; 6] = ["ann", "ben", "cyd", "dan", "eve", "fay"];
+const GROUPS: [(&str, &[&str]); 2] = [("all", &USERS), ("some", &["ann", "cyd", "eve"])];
+
+/// What is killed, step by step. Whatever a step kills is down at the same time.
+const STEPS: [&[&str]; 5] = [
+    &["im-service-1"],
+    &["route-1"],
+    &["route-1", "route-2"],
+    &["gate-1"],
+    &["gate-1", "gate-2", "route-1", "route-2", "im-service-1"],
+];
+
+/// Messages of each voice that must get through before the next step.
+const FLOW: u64 = 3;
+
+/// Acked messages of each person that are said once more at the end.
+const REPEATS: usize = 5;
+
+/// Clients notice a dead gate or route within seconds; this allows for a machine that is busy with
+/// something else.
+const FAILOVER_MAX: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acked_survives_kill_9_of_everything() {
+    let rounds: u32 = std::env::var("SIM_E2E_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    let plan = Plan { routes: 2, gates: 2, known_users_only: false, allowed: vec![ROUTE_DOWN], ..Plan::default() };
+    let mut cluster = Cluster::start(plan).await.unwrap();
+    let (people, groups) = gather(&cluster).await;
+    let traffic = Traffic::start("talk", voices(&people));
+    traffic.flow(FLOW).await.unwrap();
+
+    for round in 1..=rounds {
+        for step in STEPS {
+            for tier in step {
+                cluster.kill(tier).await.unwrap();
+            }
+            let killed = Instant::now();
+            // A single route that is gone is no reason to wait: the other one takes over.
+            if step == ["route-1"] {
+                let (first, all) = traffic.flow(FLOW).await.unwrap();
+                println!("round {round}: route-1 is dead; acks flow after {first:.2?}, everybody's after {all:.2?}");
+                assert!(all < FAILOVER_MAX, "the standby took over after {all:?}");
+            }
+            for tier in step {
+                cluster.restart(tier).unwrap();
+            }
+            cluster.wait_ready().await.unwrap();
+            let (first, all) = traffic.flow(FLOW).await.unwrap();
+            println!(
+                "round {round}: {step:?} back {:.2?} after the kill; acks flow {first:.2?} later, everybody's {all:.2?}",
+                killed.elapsed().saturating_sub(all),
+            );
+        }
+    }
+
+    let mut ledger = traffic.stop().await.unwrap();
+    println!("{} messages were acked", ledger.len());
+    repeat_some(&people, &ledger).await;
+    ledger.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+
+    let users: Vec<_> = people.iter().map(|person| person.user().clone()).collect();
+    let readout = Readout::take(&cluster, &users, &groups, "fresh").await.unwrap();
+    let messages = readout.check(&ledger, &groups).unwrap();
+    assert_eq!(messages, ledger.len() as u64, "everything that was said was acked in the end, and is there once");
+    for person in people {
+        let timeline = &readout.timelines[person.user()];
+        let seen = person.wait_entries(timeline.len()).await.unwrap();
+        assert_eq!(&seen, timeline, "what {} saw live is what a fresh device syncs", person.user());
+        Arc::into_inner(person).unwrap().close().await.unwrap().check(Seq::ZERO).unwrap();
+    }
+    assert_eq!(cluster.finish().await.unwrap(), messages);
+}
+
+/// Everybody online, in their groups.
+async fn gather(cluster: &Cluster) -> (Vec<Arc<Person>>, Groups) {
+    let mut people = Vec::new();
+    for user in USERS {
+        people.push(Arc::new(Person::connect(cluster, user, "live").await.unwrap()));
+    }
+    let mut groups = BTreeMap::new();
+    for (group, members) in GROUPS {
+        let group = GroupId::new(group).unwrap();
+        let members: Vec<_> = members.iter().map(|user| UserId::new(user).unwrap()).collect();
+        people[0].client().create_group(group.clone(), "A group".into(), members.clone()).await.unwrap();
+        groups.insert(group, members);
+    }
+    (people, groups)
+}
+
+/// Everybody has two voices: one for the next person and the one after, one for the groups.
+fn voices(people: &[Arc<Person>]) -> Vec<Voice> {
+    let mut voices = Vec::new();
+    for (number, person) in people.iter().enumerate() {
+        let peer = |step: usize| Target::User(people[(number + step) % people.len()].user().clone());
+        voices.push(Voice { person: Arc::clone(person), to: vec![peer(1), peer(2)] });
+        let member_of = GROUPS.iter().filter(|(_, members)| members.contains(&person.user().as_str()));
+        let to = member_of.map(|(group, _)| Target::Group(GroupId::new(group).unwrap())).collect();
+        voices.push(Voice { person: Arc::clone(person), to });
+    }
+    voices
+}
+
+/// Says again what was acked already: same place, and nothing new.
+async fn repeat_some(people: &[Arc<Person>], ledger: &[Said]) {
+    for person in people {
+        let own: Vec<_> = ledger.iter().filter(|said| said.sender == *person.user()).collect();
+        for said in own.choose_multiple(&mut rand::rng(), REPEATS) {
+            let again = person.say(&said.to, said.name.as_str(), &said.text).await.unwrap();
+            let ack = said.ack.as_ref().unwrap();
+            assert!(again.repeated, "{said:?} counts as new when it is said again");
+            assert_eq!((again.seq, again.position, again.receiver_seq), (ack.seq, ack.position, ack.receiver_seq));
+        }
+    }
+}
