@@ -33,7 +33,7 @@ async fn an_ack_lost_with_its_connection_does_not_double_the_message() {
     let gate = FakeGate::new();
     gate.world.lock().faults = [Some(Fault::DropAfter), None].into();
     let (client, mut events) = simple(&gate).await;
-    let ack = client.send_text(to("b"), "m1").await.unwrap();
+    let ack = in_time(client.send_text(to("b"), "m1")).await.unwrap();
     assert!(ack.repeated);
     assert_eq!(gate.texts(), ["m1"]);
     assert_eq!(gate.world.lock().logins, 2);
@@ -103,6 +103,18 @@ async fn a_live_message_needs_no_pull() {
     let pulls = gate.world.lock().pulls.len();
     gate.push(Command::NewMsg, &gate.append("m2"));
     messages(&mut events, 1).await;
+    assert_eq!(gate.world.lock().pulls.len(), pulls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_own_message_shows_up_without_a_pull() {
+    let gate = FakeGate::new();
+    let (client, mut events) = simple(&gate).await;
+    gate.push(Command::NewMsg, &gate.append("m1"));
+    assert_eq!(messages(&mut events, 1).await, numbered(1..=1));
+    let pulls = gate.world.lock().pulls.len();
+    in_time(client.send_text(to("b"), "m2")).await.unwrap();
+    assert_eq!(messages(&mut events, 1).await, numbered(2..=2));
     assert_eq!(gate.world.lock().pulls.len(), pulls);
 }
 
@@ -243,7 +255,7 @@ async fn what_can_never_be_sent_is_refused_at_once() {
     let gate = FakeGate::new();
     gate.world.lock().faults = [Some(Fault::Refuse(RefusalCode::NotAMember))].into();
     let (client, _events) = simple(&gate).await;
-    let refused = client.send_text(to("b"), "m1").await;
+    let refused = in_time(client.send_text(to("b"), "m1")).await;
     assert_eq!(refused, Err(SendError::Refused(RefusalCode::NotAMember.into())));
     let payload = Bytes::from(vec![0; PAYLOAD_LEN_MAX as usize + 1]);
     assert_eq!(client.send(to("b"), ContentType::File, payload).await, Err(SendError::TooLarge));

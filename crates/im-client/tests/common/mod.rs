@@ -289,12 +289,15 @@ pub async fn start(
     Client::start(config, Arc::new(gate.clone()), tokens, positions).await.unwrap()
 }
 
+/// Waits for something, but not for ever: paused time passes by itself when everybody waits.
+pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(300), future).await.expect("in time")
+}
+
 /// The next event that is not about the connection.
 pub async fn next(events: &mut Events) -> Event {
-    let patience = std::time::Duration::from_secs(300);
     loop {
-        match tokio::time::timeout(patience, events.next()).await.expect("an event in time").expect("the client lives")
-        {
+        match in_time(events.next()).await.expect("the client lives") {
             Event::State(State::Ended(cause)) => panic!("ended: {cause}"),
             Event::State(_) => {}
             event => return event,

@@ -345,6 +345,22 @@ fn small_terminals_and_hostile_text_do_no_harm() {
 }
 
 #[test]
+fn a_box_over_wide_characters_keeps_its_border() {
+    for name in ["吃了吗吃了吗吃了吗吃了吗吃了", "x吃了吗吃了吗吃了吗吃了吗吃了"] {
+        let mut screen = Screen::new(COLUMNS, ROWS);
+        let named = pair("alice", name);
+        screen.online().live(message(&named, 1, "alice", "吃了吗吃了吗吃了吗吃了吗吃了"));
+        screen.key(KeyCode::F(1)).draw();
+        let buffer = screen.terminal.backend().buffer();
+        let left = (COLUMNS - 64) / 2;
+        for row in 1..ROWS - 1 {
+            assert_eq!(buffer[(left, row)].symbol(), "│");
+            assert_eq!(buffer[(left - 1, row)].symbol(), " ", "nothing reaches over the border");
+        }
+    }
+}
+
+#[test]
 fn long_lines_are_wrapped_by_width() {
     assert_eq!(view::wrap("one two three", 8), ["one two", "three"]);
     assert_eq!(view::wrap("吃了吗吃了吗", 5), ["吃了", "吗吃", "了吗"]);

@@ -297,7 +297,9 @@ fn draw_dialog(frame: &mut Frame<'_>, dialog: &Dialog) {
     let area = Rect { x: area.x + (area.width - size.width) / 2, y: area.y + (area.height - size.height) / 2, ..size };
     let block = Block::bordered().title(Line::from(title).bold()).title_bottom(Line::from(" Esc closes ").dim());
     let inner = block.inner(area);
-    frame.render_widget(Clear, area);
+    // A wide character that begins left of the box would reach into its border.
+    let left = Rect { x: area.x.saturating_sub(1), width: area.width + area.x.min(1), ..area };
+    frame.render_widget(Clear, left);
     frame.render_widget(block, area);
     match dialog {
         Dialog::NewConversation(editor) | Dialog::NewGroup(editor) => draw_line(frame, editor, inner, true),

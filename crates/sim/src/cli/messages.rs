@@ -192,7 +192,9 @@ pub(super) async fn conversations(home: &Home, global: &Global, output: &Output)
 fn summary_line(summary: &ConversationSummary, user: &UserId) -> String {
     let name = match summary.conversation.peer_of(user) {
         Some(peer) => peer.to_string(),
-        None if summary.name.is_empty() => format!("group:{}", summary.conversation),
+        None if summary.name.is_empty() || summary.name == summary.conversation.as_str() => {
+            format!("group:{}", summary.conversation)
+        }
         None => format!("group:{} ({})", summary.conversation, harmless(&summary.name)),
     };
     let unread = if summary.unread > 0 { format!("  {} unread", summary.unread) } else { String::new() };
