@@ -22,7 +22,7 @@ use crate::broken::Planted;
 use crate::log::{Event, EventLog};
 use crate::network::SimNetwork;
 use crate::plan::{DevicePlan, GROUPS, Step, group_id, user_id};
-use crate::tiers::{gate_addresses, token};
+use crate::tiers::{Cluster, gate_addresses, token};
 
 /// How often something is looked at that the simulated time has to bring.
 const LOOK: Duration = Duration::from_millis(50);
@@ -30,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct App {
     plan: DevicePlan,
     planted: Planted,
+    network: SimNetwork,
     log: EventLog,
     /// Whether the groups are there.
     groups: Arc<AtomicBool>,
@@ -50,8 +51,9 @@ struct Kept {
 }
 
 impl App {
-    pub(crate) fn new(plan: DevicePlan, planted: Planted, log: EventLog, groups: Arc<AtomicBool>) -> Arc<Self> {
-        Arc::new(Self { plan, planted, log, groups, kept: Mutex::default() })
+    pub(crate) fn new(plan: DevicePlan, planted: Planted, cluster: &Cluster, groups: Arc<AtomicBool>) -> Arc<Self> {
+        let (log, network) = (cluster.log.clone(), cluster.network.clone());
+        Arc::new(Self { plan, planted, network, log, groups, kept: Mutex::default() })
     }
 
     /// Whether everything was sent and acked.
@@ -81,7 +83,7 @@ impl App {
         config.connection = ConnectionLimits { patience: Duration::from_secs(3), ..ConnectionLimits::default() };
         config.backoff_min = Duration::from_millis(50);
         config.backoff_max = Duration::from_secs(2);
-        let dial = Arc::new(PlainDial::over(SimNetwork::shared()));
+        let dial = Arc::new(PlainDial::over(self.network.shared()));
         let token = Arc::new(StaticToken::new(token(&self.plan.user)));
         let positions = Arc::new(Positions(Arc::clone(&self)));
         let (client, events) = Client::start(config, dial, token, positions).await?;

@@ -1,20 +1,35 @@
-//! The simulated network in the place of the operating system's.
+//! What surrounds a process in a world: turmoil's network, the simulated time of day, and chance that
+//! is the seed's.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use im_link::network::{BoxFuture, BoxIo, Listener, Network};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use turmoil::net::{TcpListener, TcpStream};
 
+/// When every world begins: 2026-01-01, 0:00 UTC.
+pub const BEGIN: Duration = Duration::from_secs(1_767_225_600);
+
 /// Dials and listens from whatever host the calling task runs on.
-#[derive(Clone, Copy, Debug)]
-pub struct SimNetwork;
+#[derive(Clone, Debug)]
+pub struct SimNetwork {
+    chance: Arc<Mutex<StdRng>>,
+}
 
 impl SimNetwork {
-    /// The network of every tier and client of a world.
-    pub fn shared() -> Arc<dyn Network> {
-        Arc::new(Self)
+    /// One for a whole world.
+    pub fn new(seed: u64) -> Self {
+        Self { chance: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
+    }
+
+    /// As the tiers take it.
+    pub fn shared(&self) -> Arc<dyn Network> {
+        Arc::new(self.clone())
     }
 }
 
@@ -25,6 +40,14 @@ impl Network for SimNetwork {
 
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(async move { Ok(Box::new(SimListener(TcpListener::bind(address).await?)) as Box<dyn Listener>) })
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + turmoil::since_epoch().unwrap_or(BEGIN)
+    }
+
+    fn random(&self) -> u64 {
+        self.chance.lock().random()
     }
 }
 

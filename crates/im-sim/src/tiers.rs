@@ -6,21 +6,18 @@ use std::time::{Duration, SystemTime};
 
 use gate::{Gate, GateConfig};
 use im_auth::{Signer, Verifier, keys};
-use im_link::LinkConfig;
 use im_link::tls::LinkTls;
+use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_proto::UserId;
 use im_service::{ImService, ImServiceConfig, Retention, ServiceConfig};
 use im_session::GateSessionConfig;
 use im_timeline::{Disk, MemoryOptions, MemoryStore, Store};
-use parking_lot::Mutex;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use route::{Route, RouteConfig};
 
 use crate::broken::Planted;
 use crate::log::{Event, EventLog};
-use crate::network::SimNetwork;
+use crate::network::{BEGIN, SimNetwork};
 use crate::plan::{Plan, ROUTES, Scenario};
 use crate::shared_store::{SharedStore, StoreSlot};
 
@@ -41,7 +38,7 @@ static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
 /// A token that outlasts every world.
 pub(crate) fn token(user: &UserId) -> String {
     let day = Duration::from_secs(24 * 60 * 60);
-    SIGNER.issue(user.clone(), user.as_str(), 0, SystemTime::now(), day).token
+    SIGNER.issue(user.clone(), user.as_str(), 0, SystemTime::UNIX_EPOCH + BEGIN, day).token
 }
 
 /// Where clients find the gates.
@@ -59,7 +56,7 @@ pub(crate) struct Cluster {
     retention: Retention,
     scenario: Scenario,
     planted: Planted,
-    boots: Arc<Mutex<StdRng>>,
+    pub(crate) network: SimNetwork,
 }
 
 impl Cluster {
@@ -72,7 +69,7 @@ impl Cluster {
             retention: Retention { trim_when_fetched: plan.trim, ..Retention::default() },
             scenario: plan.scenario,
             planted: plan.planted,
-            boots: Arc::new(Mutex::new(StdRng::seed_from_u64(!plan.seed))),
+            network: SimNetwork::new(!plan.seed),
         }
     }
 
@@ -81,7 +78,7 @@ impl Cluster {
     }
 
     fn boot(&self) -> BootId {
-        BootId(self.boots.lock().random())
+        BootId(self.network.random())
     }
 
     pub(crate) async fn gate(self, name: &'static str) -> turmoil::Result {
@@ -107,7 +104,7 @@ impl Cluster {
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
         };
-        let _gate = Gate::start(config, SimNetwork::shared()).await?;
+        let _gate = Gate::start(config, self.network.shared()).await?;
         std::future::pending().await
     }
 
@@ -123,7 +120,7 @@ impl Cluster {
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
         };
-        let _route = Route::start(config, SimNetwork::shared()).await?;
+        let _route = Route::start(config, self.network.shared()).await?;
         std::future::pending().await
     }
 
@@ -143,7 +140,7 @@ impl Cluster {
             service: ServiceConfig { known_users_only: false },
             retention: self.retention,
         };
-        let _service = ImService::start(config, store, &SimNetwork::shared());
+        let _service = ImService::start(config, store, &self.network.shared());
         std::future::pending().await
     }
 

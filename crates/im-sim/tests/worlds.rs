@@ -27,16 +27,14 @@ fn sweep(scenario: Scenario) {
     let (seeds, one) = seeds();
     let mut troubles = Troubles::default();
     for seed in seeds.clone() {
-        for _ in 0..setting("SIM_REPEAT").unwrap_or(1) {
-            let plan = Plan::draw(seed, scenario);
-            let outcome = world::run(&plan);
-            if one {
-                println!("{plan:#?}");
-                outcome.log.iter().for_each(|line| println!("{line}"));
-            }
-            assert!(outcome.violations.is_empty(), "{}", world::report(&plan, &outcome));
-            troubles.count(&outcome);
+        let plan = Plan::draw(seed, scenario);
+        let outcome = world::run(&plan);
+        if one {
+            println!("{plan:#?}");
+            outcome.log.iter().for_each(|line| println!("{line}"));
         }
+        assert!(outcome.violations.is_empty(), "{}", world::report(&plan, &outcome));
+        troubles.count(&outcome);
     }
     println!("{troubles:?}");
     if seeds.end - seeds.start >= ENOUGH {
@@ -86,5 +84,19 @@ impl Troubles {
 
     fn expect_all(&self) {
         assert!(self.acked > 0 && self.repeats > 0 && self.offline > 0 && self.starts > 0, "{self:?}");
+    }
+}
+
+/// The same seed gives the same log, line by line and to the millisecond.
+#[test]
+fn a_seed_repeats() {
+    for (seed, scenario) in [(12, Scenario::OneService), (14, Scenario::OneService), (22, Scenario::TwoServices)] {
+        let plan = Plan::draw(setting("SIM_SEED").unwrap_or(seed), scenario);
+        let lines = |outcome: Outcome| outcome.log.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (first, second) = (lines(world::run(&plan)), lines(world::run(&plan)));
+        for (index, (first_line, second_line)) in first.iter().zip(&second).enumerate() {
+            assert_eq!(first_line, second_line, "seed {}: line {index}, behind {:#?}", plan.seed, &first[..index]);
+        }
+        assert_eq!(first.len(), second.len());
     }
 }
