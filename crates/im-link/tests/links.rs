@@ -282,6 +282,32 @@ async fn closing_writes_what_was_pushed_before() {
     assert!(matches!(accepted.down().await, LinkEnd::Closed));
 }
 
+/// A peer that lives but takes nothing: its pings keep the link, its full buffer keeps the bytes.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_cannot_hold_up_the_end() {
+    let world = World::over(MemoryNetwork::with_pipes(1000));
+    let mut accepted = world.serve(LinkConfig::default()).await;
+    let mut io = world.greeted().await;
+    let link = accepted.up().await;
+    for sequence in 1..=500 {
+        link.request(LinkCommand::Push, sequence, &hello()).unwrap();
+    }
+    let pings = tokio::spawn(async move {
+        while io.write(&frame(LinkCommand::Ping, 0, &Ping {})).await.is_ok() {
+            sleep(ms(300)).await;
+        }
+    });
+    sleep(ms(5000)).await;
+    assert!(accepted.now().is_none(), "it is alive");
+    let since = Instant::now();
+    world.stop.cancel();
+    world.tasks.close();
+    world.tasks.wait().await;
+    assert!(matches!(accepted.down().await, LinkEnd::Closed));
+    assert!((ms(1900)..ms(2300)).contains(&since.elapsed()), "{:?}", since.elapsed());
+    pings.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn more_links_than_allowed_are_let_go() {
     let world = World::over(MemoryNetwork::new());
@@ -292,7 +318,8 @@ async fn more_links_than_allowed_are_let_go() {
     let _ = third.write(&opening()).await;
     assert!(third.read_frame().await.is_err());
     drop(first);
-    (accepted.up().await, accepted.up().await);
+    accepted.up().await;
+    accepted.up().await;
     accepted.down().await;
     let _again = world.greeted().await;
 }

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use im_proto::link::{LinkCommand, Ping};
 use im_session::{LinkHealth, LinkStep};
@@ -26,6 +27,7 @@ pub(super) async fn drive(io: FrameIo, link: &Link, handler: &dyn Handler, confi
         config,
         health: LinkHealth::new(now(), config.ping_every, config.dead_after),
         tick: Box::pin(sleep(config.tick_every)),
+        closing_since: None,
     };
     let end = poll_fn(|cx| driver.poll(cx)).await;
     link.close();
@@ -40,6 +42,8 @@ struct Driver<'a> {
     config: &'a LinkConfig,
     health: LinkHealth,
     tick: Pin<Box<Sleep>>,
+    /// The first tick that found the link closed on this side.
+    closing_since: Option<Instant>,
 }
 
 impl Driver<'_> {
@@ -93,6 +97,10 @@ impl Driver<'_> {
             let now = now();
             self.tick.as_mut().reset((now + self.config.tick_every).into());
             self.handler.on_tick(self.link, now);
+            // A peer may be alive and yet take nothing: what it is still to get must not hold up the end.
+            if self.link.is_closed() && now >= *self.closing_since.get_or_insert(now) + self.config.dead_after {
+                return Err(LinkEnd::Closed);
+            }
             match self.health.poll(now) {
                 LinkStep::Dead => return Err(LinkEnd::Silent),
                 LinkStep::Ping => {
