@@ -19,12 +19,20 @@ pub const BEGIN: Duration = Duration::from_secs(1_767_225_600);
 #[derive(Clone, Debug)]
 pub struct SimNetwork {
     chance: Arc<Mutex<StdRng>>,
+    /// By how much the host's clock is ahead.
+    ahead: Duration,
 }
 
 impl SimNetwork {
     /// One for a whole world.
     pub fn new(seed: u64) -> Self {
-        Self { chance: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
+        Self { chance: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), ahead: Duration::ZERO }
+    }
+
+    /// The same on a host whose clock is ahead of the others'.
+    #[must_use]
+    pub fn ahead(&self, by: Duration) -> Self {
+        Self { ahead: by, ..self.clone() }
     }
 
     /// As the tiers take it.
@@ -43,7 +51,7 @@ impl Network for SimNetwork {
     }
 
     fn wall_clock(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + turmoil::since_epoch().unwrap_or(BEGIN)
+        SystemTime::UNIX_EPOCH + turmoil::since_epoch().unwrap_or(BEGIN) + self.ahead
     }
 
     fn random(&self) -> u64 {

@@ -24,6 +24,11 @@ pub const FAULTS_UNTIL: Duration = Duration::from_secs(12);
 /// reaches may be stale as well; the rest is for the backlog.
 pub const CONVERGENCE: Duration = Duration::from_secs(20);
 
+/// By how much the clocks of two gates differ at most, as those of machines that keep time do. Of two
+/// logins of one device the one with the later time stays, so a device must not come back at another
+/// gate within less than this; its shortest backoff sees to that.
+const CLOCKS_APART_MS_MAX: u64 = 40;
+
 /// The gates.
 pub const GATES: [&str; 2] = ["gate-1", "gate-2"];
 /// The routes, master first.
@@ -57,6 +62,8 @@ pub struct Plan {
     pub planted: Planted,
     /// Least and greatest delay of a frame.
     pub latency: (Duration, Duration),
+    /// By how much each gate's clock is ahead of the right time.
+    pub clocks: [Duration; GATES.len()],
     /// How long an fsync takes.
     pub fsync: Duration,
     /// Whether rows of timelines go as soon as every device has fetched them.
@@ -143,6 +150,7 @@ impl Plan {
             scenario,
             planted: Planted::Nothing,
             latency: (ms(latency_min), ms(latency_max)),
+            clocks: GATES.map(|_| ms(rng.random_range(0..CLOCKS_APART_MS_MAX))),
             fsync: ms(*[0, 1, 5, 20].choose(&mut rng).expect("a list that is not empty")),
             trim,
             devices,

@@ -18,7 +18,7 @@ use route::{Route, RouteConfig};
 use crate::broken::Planted;
 use crate::log::{Event, EventLog};
 use crate::network::{BEGIN, SimNetwork};
-use crate::plan::{Plan, ROUTES, Scenario};
+use crate::plan::{GATES, Plan, ROUTES, Scenario};
 use crate::shared_store::{SharedStore, StoreSlot};
 
 const REGION: &str = "sim";
@@ -43,7 +43,7 @@ pub(crate) fn token(user: &UserId) -> String {
 
 /// Where clients find the gates.
 pub(crate) fn gate_addresses() -> Vec<String> {
-    crate::plan::GATES.iter().map(|gate| format!("{gate}:{CLIENT_PORT}")).collect()
+    GATES.iter().map(|gate| format!("{gate}:{CLIENT_PORT}")).collect()
 }
 
 /// What the tiers of one world have in common.
@@ -57,6 +57,7 @@ pub(crate) struct Cluster {
     scenario: Scenario,
     planted: Planted,
     pub(crate) network: SimNetwork,
+    clocks: [Duration; GATES.len()],
 }
 
 impl Cluster {
@@ -70,6 +71,7 @@ impl Cluster {
             scenario: plan.scenario,
             planted: plan.planted,
             network: SimNetwork::new(!plan.seed),
+            clocks: plan.clocks,
         }
     }
 
@@ -104,7 +106,8 @@ impl Cluster {
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
         };
-        let _gate = Gate::start(config, self.network.shared()).await?;
+        let clock = GATES.iter().zip(self.clocks).find(|(gate, _)| **gate == name).map_or(Duration::ZERO, |(_, by)| by);
+        let _gate = Gate::start(config, self.network.ahead(clock).shared()).await?;
         std::future::pending().await
     }
 

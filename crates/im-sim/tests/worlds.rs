@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::ops::Range;
+use std::time::Duration;
 
 use im_sim::log::Event;
-use im_sim::plan::{Plan, Scenario};
+use im_sim::plan::{DevicePlan, Fault, Plan, Scenario, Strike};
 use im_sim::world::{self, Outcome};
 
 /// Worlds of each kind in a usual run: under 40 s on two cores in a debug build.
@@ -98,5 +99,25 @@ fn a_seed_repeats() {
             assert_eq!(first_line, second_line, "seed {}: line {index}, behind {:#?}", plan.seed, &first[..index]);
         }
         assert_eq!(first.len(), second.len());
+    }
+}
+
+/// Devices lose power and are back at once, perhaps at another gate, whose clock differs, while the
+/// gate before still holds their old login.
+#[test]
+fn a_device_that_comes_back_at_once_stays() {
+    for seed in 0..4 {
+        let mut plan = Plan::draw(seed, Scenario::OneService);
+        plan.clocks = [Duration::from_millis(40), Duration::ZERO];
+        let times = (1..8).map(|round| Duration::from_millis(1500 * round));
+        plan.strikes = times
+            .flat_map(|from| {
+                let fault = |device: &DevicePlan| Fault::PowerLoss(vec![device.device.clone()]);
+                let strike = move |fault| Strike { from, until: from + Duration::from_millis(300), fault };
+                plan.devices.iter().map(fault).map(strike).collect::<Vec<_>>()
+            })
+            .collect();
+        let outcome = world::run(&plan);
+        assert!(outcome.violations.is_empty(), "{}", world::report(&plan, &outcome));
     }
 }
