@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use im_link::{Handler, Link, LinkEnd};
+use im_link::{Handler, Link, LinkEnd, PushError};
 use im_proto::client::{Command, HeartBeatAck};
 use im_proto::link::{Forward, LinkCommand, PushSessions, RelaySessions, SessionDown};
 use im_proto::{Position, Refusal, RefusalCode, SessionId};
@@ -33,7 +33,8 @@ pub(crate) struct Upstream {
 struct Route {
     link: Link,
     waiting: Mutex<InFlight<Waiting>>,
-    /// Logins that were there when the link came up and are not announced on it yet.
+    /// Logins that are not announced on this link yet: those that were there when it came up, and
+    /// those that found its buffer full. Each is in it at most twice.
     unannounced: Mutex<VecDeque<SessionId>>,
 }
 
@@ -101,8 +102,9 @@ impl Upstream {
     pub(crate) fn announce(&self, login: &Login) {
         let announcement = login.announcement();
         self.for_each(|route| {
-            // A route that takes nothing is about to be given up; its successor is told everything.
-            let _ = route.link.tell(LinkCommand::SessionUp, &announcement);
+            if route.link.tell(LinkCommand::SessionUp, &announcement) == Err(PushError::Full) {
+                route.unannounced.lock().push_back(login.key.session);
+            }
         });
     }
 
@@ -185,7 +187,7 @@ impl Handler for RouteHandler {
         if let Some(slot) = upstream.routes.write().get_mut(self.index) {
             *slot = Some(Arc::clone(&route));
         }
-        *route.unannounced.lock() = upstream.sessions.ids().into();
+        route.unannounced.lock().extend(upstream.sessions.ids());
         self.announce_some(&route);
     }
 
@@ -231,14 +233,16 @@ impl Handler for RouteHandler {
 impl RouteHandler {
     fn announce_some(&self, route: &Route) {
         let mut unannounced = route.unannounced.lock();
-        let count = unannounced.len().min(ANNOUNCED_PER_TICK);
-        for session in unannounced.drain(..count) {
+        for _ in 0..ANNOUNCED_PER_TICK {
+            let Some(session) = unannounced.pop_front() else { break };
             // While the client is held it cannot leave, so its goodbye comes behind this.
-            self.upstream.sessions.with(session, |client| {
-                if let Some(login) = client.login() {
-                    let _ = route.link.tell(LinkCommand::SessionUp, &login.announcement());
-                }
+            let told = self.upstream.sessions.with(session, |client| {
+                client.login().map_or(Ok(()), |login| route.link.tell(LinkCommand::SessionUp, &login.announcement()))
             });
+            if told == Some(Err(PushError::Full)) {
+                unannounced.push_front(session);
+                break;
+            }
         }
     }
 }

@@ -339,3 +339,41 @@ async fn a_client_that_does_not_take_its_answers_is_let_go() {
     link.answer_body(LinkCommand::Forward, sequence, b"").unwrap();
     assert_eq!(quick.hear().await.sequence, asked);
 }
+
+/// A route that stalls for a moment, though it lives, and a buffer towards it that is soon full.
+#[tokio::test(start_paused = true)]
+async fn a_route_that_stalls_is_told_every_login_in_the_end() {
+    const LOGINS: usize = 300;
+    let network = im_link::testing::MemoryNetwork::with_pipes(2000);
+    let world = World::over(network, |config| {
+        config.routes = vec!["r1".into()];
+        config.link.outbound_bytes_max = 1000;
+        config.connections_max = LOGINS;
+    })
+    .await;
+    let listener = world.network.listen("r1").await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut io = im_link::FrameIo::new(stream, im_proto::limits::LINK_FRAME_LEN_MAX);
+    io.read_preamble().await.unwrap();
+    let hello = io.read_frame().await.unwrap();
+    let welcome = im_proto::link::Welcome { name: "r1".into(), boot: BootId(1), region: "here".into() };
+    io.write(&frame(LinkCommand::Hello.number() | 0x80, hello.sequence, &encoded(&welcome))).await.unwrap();
+    let mut clients = Vec::new();
+    for n in 0..LOGINS {
+        clients.push(world.login(&format!("u{n}")).await);
+    }
+    io.write(&frame(LinkCommand::Ping.number(), 0, &[])).await.unwrap();
+    let mut told = std::collections::HashSet::new();
+    let all = async {
+        while told.len() < LOGINS {
+            let heard = io.read_frame().await.expect("the link lasts until all are told");
+            if heard.command == LinkCommand::Ping.number() {
+                io.write(&frame(LinkCommand::Ping.number() | 0x80, 0, &[])).await.unwrap();
+            } else if heard.command == LinkCommand::SessionUp.number() {
+                told.insert(common::decoded::<im_proto::link::SessionUp>(&heard).user);
+            }
+        }
+    };
+    let all = tokio::time::timeout(Duration::from_secs(60), all).await;
+    assert!(all.is_ok(), "only {} of {LOGINS} logins were told", told.len());
+}
