@@ -1,7 +1,7 @@
 //! The list of a user's conversations: those of two, which the store enters with their first
 //! message, and the groups that the user belongs to, in one order.
 
-use im_proto::client::{ConversationPage, ConversationSummary, Direction, ListConversations};
+use im_proto::client::{ConversationPage, ConversationSummary, Direction, ListConversations, Message};
 use im_proto::limits::PAGE_BYTES_MAX;
 use im_proto::{ConversationId, Refusal, RefusalCode, Seq, UserId};
 use im_timeline::{HistoryRange, Table};
@@ -88,7 +88,47 @@ impl Service {
         }
         let range = HistoryRange { from: read_seq, direction: Direction::Forward, limit: UNREAD_EXACT_MAX };
         let behind = self.store.history(conversation, range).await.map_err(|error| store_refusal(&error))?;
-        let own = behind.messages.iter().filter(|message| message.sender == *user).count();
-        Ok(head.0 - read_seq.0 - own as u64)
+        Ok(others_behind(user, read_seq, head, &behind.messages))
+    }
+}
+
+/// How many messages behind `read_seq` and up to `head` are of others, as far as `behind` shows. It
+/// was read later than `head` and may reach beyond: what the user sends meanwhile is no part of this.
+fn others_behind(user: &UserId, read_seq: Seq, head: Seq, behind: &[Message]) -> u64 {
+    let own = behind.iter().filter(|message| message.seq <= head && message.sender == *user).count();
+    head.0 - read_seq.0 - own as u64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bytes::Bytes;
+    use im_proto::ClientMsgId;
+    use im_proto::client::ContentType;
+
+    use super::*;
+
+    fn said(sender: &str, seq: u64) -> Message {
+        let sender = UserId::new(sender).unwrap();
+        Message {
+            conversation: ConversationId::pair(&sender, &UserId::new("z").unwrap()),
+            seq: Seq(seq),
+            sender,
+            client_msg_id: ClientMsgId::new("1").unwrap(),
+            time_ms: 0,
+            content_type: ContentType::Text,
+            payload: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_said_after_the_head_was_read_does_not_count() {
+        let user = UserId::new("a").unwrap();
+        let behind = [said("b", 5), said("a", 6), said("a", 7), said("b", 8)];
+        assert_eq!(others_behind(&user, Seq(4), Seq(5), &behind), 1);
+        assert_eq!(others_behind(&user, Seq(4), Seq(6), &behind), 1);
+        assert_eq!(others_behind(&user, Seq(4), Seq(8), &behind), 2);
+        assert_eq!(others_behind(&user, Seq(4), Seq(1000), &behind), 994, "beyond what was looked at all count");
     }
 }
