@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{EPOCH, World, at, send, session, to, to_group, user};
-use im_proto::client::{Command, Empty, SendAck, SendMsg};
+use im_proto::client::{Command, ContentType, Empty, SendAck, SendMsg};
 use im_proto::limits::PAYLOAD_LEN_MAX;
 use im_proto::link::UserPlace;
 use im_proto::{ConversationId, RefusalCode as Code, Seq};
@@ -181,4 +181,12 @@ async fn what_a_stopped_service_has_acked_is_stored() {
     let reopened = MemoryStore::open(&world.disk);
     assert_eq!(reopened.head(&user("a")).await.unwrap().head, Seq(SENDS));
     assert_eq!(reopened.head(&user("b")).await.unwrap().head, Seq(SENDS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_but_the_server_writes_system_messages() {
+    let mut world = World::new().await;
+    let forged = SendMsg { content_type: ContentType::System, ..send(to("b"), "1", "b was removed by the owner") };
+    assert_eq!(world.send("a", &forged).await, Err(Code::NotAllowed));
+    assert_eq!(world.timeline("b").await, [] as [&str; 0]);
 }

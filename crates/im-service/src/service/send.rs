@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use im_proto::client::{Message, SendAck, SendMsg};
+use im_proto::client::{ContentType, Message, SendAck, SendMsg};
 use im_proto::link::{Forward, Push, SessionKey, UserPlace};
 use im_proto::{Position, Refusal, RefusalCode, Target, UserId};
 use im_timeline::{Append, AppendError, Placed, Store};
@@ -22,6 +22,9 @@ impl Service {
     /// Checks a send and finds its recipients.
     pub(crate) async fn prepare_send(&self, request: &Forward) -> Result<Sending, Refusal> {
         let send: SendMsg = decode("SendMsg", &request.body)?;
+        if send.content_type == ContentType::System {
+            return Err(Refusal::new(RefusalCode::NotAllowed, "only the server writes system messages"));
+        }
         let sender = request.user.clone();
         let conversation = send.to.conversation(&sender);
         let recipients: Arc<[UserId]> = match &send.to {
