@@ -12,6 +12,7 @@ use im_proto::client::{
 };
 use im_proto::{ConversationId, Epoch, Position, RefusalCode as Code, Seq};
 use im_service::Retention;
+use im_timeline::Table;
 use tokio::time::sleep;
 
 fn pair(a: &str, b: &str) -> ConversationId {
@@ -257,4 +258,14 @@ async fn a_groups_signal_reaches_the_other_members() {
     assert_eq!(world.call::<Empty>("x", Command::Signal, &signal).await, Err(Code::NotAMember));
     world.tells_nobody().await;
     assert!(world.timeline("a").await.is_empty(), "a signal is not stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn having_read_nothing_leaves_no_row() {
+    let mut world = World::new().await;
+    for n in 0..3 {
+        read(&mut world, "a", &pair("a", &format!("nobody{n}")), 0).await.unwrap();
+    }
+    let rows = world.store.records(Table::Read, "", "", 10).await.unwrap();
+    assert!(rows.records.is_empty(), "{:?}", rows.records);
 }

@@ -64,6 +64,10 @@ impl Service {
         if read.seq > newest.head {
             return Err(RefusalCode::BadPosition.into());
         }
+        // Nothing was read, perhaps in a conversation that nobody ever began: that leaves no row.
+        if read.seq == Seq::ZERO {
+            return Ok(Outcome::answer(&Empty {}));
+        }
         let key = record_key(user, read.conversation.as_str());
         let raise = Change::Raise { table: Table::Read, key, to: read.seq.0 };
         self.store.commit(vec![raise]).await.map_err(|error| commit_refusal(&error))?;
