@@ -1,7 +1,7 @@
 //! Groups and their members. The store is the truth; members are remembered here because every
 //! send to a group asks for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use im_proto::client::{ChangeMembers, CreateGroup, Group, GroupPage, ListGroups};
@@ -214,7 +214,9 @@ fn allow(user: &UserId, group: &Group, change: &ChangeMembers) -> Result<(), Ref
 }
 
 fn apply(group: &Group, change: &ChangeMembers) -> Result<Group, Refusal> {
-    let members = group.members.iter().chain(&change.add).filter(|member| !change.remove.contains(member));
+    // A thousand may be removed from two thousand: looked up, not searched for.
+    let removed: HashSet<_> = change.remove.iter().collect();
+    let members = group.members.iter().chain(&change.add).filter(|member| !removed.contains(member));
     let members = sorted(members.cloned().collect())?;
     Ok(Group { members, ..group.clone() })
 }
