@@ -1,5 +1,6 @@
 //! The accepting side: a listener whose links run until they end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +107,7 @@ async fn greet(
     identity: &Identity,
     config: &LinkConfig,
 ) -> Result<(FrameIo, Link), LinkEnd> {
-    let mut io = FrameIo::new(tls.accept(stream).await?, LINK_FRAME_LEN_MAX);
+    let mut io = FrameIo::new(tls.accept(stream).await.map_err(tls_end)?, LINK_FRAME_LEN_MAX);
     Preamble::decode(io.read_preamble().await?, Hop::Link).map_err(|error| LinkEnd::Hello(error.to_string()))?;
     let frame = io.read_frame().await?;
     if frame.command != LinkCommand::Hello.number() {
@@ -119,4 +120,13 @@ async fn greet(
     io.write(&welcome).await?;
     let peer = Peer { tier: hello.tier, name: hello.name, boot: hello.boot, region: hello.region };
     Ok((io, Link::new(peer, config.outbound_bytes_max)))
+}
+
+/// Who closes in the middle of a handshake was a probe. Who sends what is no TLS, or a certificate of
+/// another cluster, is a stranger or a tier with wrong settings, and a person should hear of either.
+fn tls_end(error: io::Error) -> LinkEnd {
+    match error.kind() {
+        io::ErrorKind::InvalidData => LinkEnd::Hello(error.to_string()),
+        _ => error.into(),
+    }
 }
