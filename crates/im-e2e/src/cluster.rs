@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use im_auth::{Signer, keys};
@@ -18,10 +17,7 @@ use crate::binaries::Binary;
 use crate::logs::{self, Allowed};
 use crate::ports::Port;
 use crate::process::{Process, tail};
-use crate::{PATIENCE, http, verify};
-
-/// Between two looks at whether a tier is ready.
-const READY_EVERY: Duration = Duration::from_millis(20);
+use crate::{LOOK_EVERY, PATIENCE, http, verify};
 
 /// Starts before a port that is always in use is no coincidence.
 const STARTS_MAX: usize = 3;
@@ -85,6 +81,24 @@ impl Cluster {
     }
 
     async fn try_start(plan: Plan) -> anyhow::Result<Self> {
+        let mut cluster = Self::prepare(plan)?;
+        // Routes first, so that nobody has to wait for a second try to dial them.
+        for kind in [Binary::Route, Binary::ImService, Binary::Gate] {
+            for tier in cluster.tiers.iter_mut().filter(|tier| tier.binary == kind) {
+                tier.start()?;
+            }
+            if kind == Binary::Route {
+                for tier in cluster.tiers.iter_mut().filter(|tier| tier.binary == kind) {
+                    tier.wait_status("/healthz").await?;
+                }
+            }
+        }
+        cluster.wait_ready().await?;
+        Ok(cluster)
+    }
+
+    /// The folder with keys, certificates and settings, and no tier running.
+    pub fn prepare(plan: Plan) -> anyhow::Result<Self> {
         let folder = Folder::new()?;
         let keys_dir = folder.path().join("keys");
         let certs = ClusterCerts::load_or_create(&keys_dir, &[])?;
@@ -98,18 +112,6 @@ impl Cluster {
             cluster.add(Binary::Route, number)?;
         }
         cluster.write_settings(&plan)?;
-        // Routes first, so that nobody has to wait for a second try to dial them.
-        for kind in [Binary::Route, Binary::ImService, Binary::Gate] {
-            for tier in cluster.tiers.iter_mut().filter(|tier| tier.binary == kind) {
-                tier.start()?;
-            }
-            if kind == Binary::Route {
-                for tier in cluster.tiers.iter_mut().filter(|tier| tier.binary == kind) {
-                    tier.wait_status("/healthz").await?;
-                }
-            }
-        }
-        cluster.wait_ready().await?;
         Ok(cluster)
     }
 
@@ -218,6 +220,16 @@ impl Cluster {
         self.find_mut(name)?.process.as_mut().with_context(|| format!("{name} is not running"))
     }
 
+    /// Waits until a tier's log says something.
+    pub async fn wait_log(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log(name)?.contains(text) {
+            ensure!(Instant::now() < deadline, "{name} does not log {text:?} in {PATIENCE:?}:\n{}", self.log(name)?);
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         let tier = self.find_mut(name)?;
@@ -311,12 +323,12 @@ impl Tier {
             if Instant::now() >= deadline {
                 bail!("{}: {path} answers {answer:?} after {PATIENCE:?}\n{}", self.name, tail(&self.log));
             }
-            sleep(READY_EVERY).await;
+            sleep(LOOK_EVERY).await;
         }
     }
 }
 
-/// A temporary folder that stays when its test fails.
+/// A temporary folder that stays when its test fails, or when `SIM_E2E_KEEP` is set.
 #[derive(Debug)]
 struct Folder(Option<TempDir>);
 
@@ -332,7 +344,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if std::thread::panicking()
+        if (std::thread::panicking() || std::env::var_os("SIM_E2E_KEEP").is_some())
             && let Some(dir) = self.0.take()
         {
             eprintln!("settings, logs and store are kept in {}", dir.keep().display());

@@ -28,6 +28,23 @@ pub mod verify;
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
+/// Between two looks at something that cannot be awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Everything here takes milliseconds to a few seconds; on a slow and busy machine, some tens of
 /// seconds. Whoever waits this long waits for ever.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something that cannot be awaited, by looking again and again.
+///
+/// # Panics
+/// When it does not come within [`PATIENCE`].
+pub async fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        sleep(LOOK_EVERY).await;
+    }
+}

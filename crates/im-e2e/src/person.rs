@@ -77,15 +77,16 @@ impl Person {
         Ok(person)
     }
 
-    /// The application crashes, and a new one resumes where the old one had saved that it was.
-    /// Says with which journal the old one ended.
-    pub async fn crash(self, cluster: &Cluster, device: &str) -> anyhow::Result<(Self, Journal)> {
+    /// The application ends without waiting for anything, and a new one resumes where the old one had
+    /// saved that it was. Says with which journal the old one ended, and where the new one begins.
+    pub async fn crash(self, cluster: &Cluster, device: &str) -> anyhow::Result<(Self, Journal, Seq)> {
         let Self { user, client, journal, positions, listener } = self;
         drop(client);
         timeout(PATIENCE, listener).await.context("a client whose handles are gone ends")??;
         let journal = journal.borrow().clone();
         let token = mint(cluster, user.as_str())?;
-        Ok((Self::resume(cluster, user.as_str(), device, token, positions).await?, journal))
+        let from = positions.get().seq;
+        Ok((Self::resume(cluster, user.as_str(), device, token, positions).await?, journal, from))
     }
 
     /// Who.

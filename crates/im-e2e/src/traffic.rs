@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use im_proto::client::SendAck;
+use im_proto::client::{ContentType, SendAck, SendMsg};
 use im_proto::{ClientMsgId, Target, UserId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +31,18 @@ pub struct Said {
     pub text: String,
     /// Its place; `None` when its sender never heard of one.
     pub ack: Option<SendAck>,
+}
+
+impl Said {
+    /// As it is sent.
+    pub fn message(&self) -> SendMsg {
+        SendMsg {
+            to: self.to.clone(),
+            client_msg_id: self.name.clone(),
+            content_type: ContentType::Text,
+            payload: self.text.clone().into(),
+        }
+    }
 }
 
 /// One who speaks: several voices may belong to one person, and each waits for its acks.

@@ -1,10 +1,11 @@
 //! The promise, checked from outside: acked means stored, ordered, readable, and once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use im_proto::client::{Entry, Message};
+use im_proto::client::{self, Message};
 use im_proto::{ClientMsgId, ConversationId, GroupId, Seq, Target, UserId};
 use im_store_embedded::{EmbeddedStore, Options};
 use im_timeline::{Store, check};
@@ -23,7 +24,7 @@ type Name = (UserId, ClientMsgId);
 #[derive(Debug, Default)]
 pub struct Readout {
     /// Every user's timeline.
-    pub timelines: BTreeMap<UserId, Vec<Entry>>,
+    pub timelines: BTreeMap<UserId, Vec<client::Entry>>,
     /// Every conversation's history.
     pub histories: BTreeMap<ConversationId, Vec<Message>>,
 }
@@ -36,9 +37,9 @@ impl Readout {
             let fresh = Person::connect(cluster, user.as_str(), device).await?;
             let entries = fresh.synced().await.with_context(|| format!("{user} syncs from 0"))?;
             for conversation in conversations_of(user, users, groups) {
-                if !readout.histories.contains_key(&conversation) {
-                    let history = fresh.history(&conversation).await?;
-                    readout.histories.insert(conversation, history);
+                if let Entry::Vacant(unread) = readout.histories.entry(conversation) {
+                    let history = fresh.history(unread.key()).await?;
+                    unread.insert(history);
                 }
             }
             fresh.close().await?.check(Seq::ZERO)?;
@@ -99,7 +100,7 @@ impl Readout {
     }
 }
 
-fn check_timeline(entries: &[Entry], by_name: &BTreeMap<Name, &Said>) -> anyhow::Result<()> {
+fn check_timeline(entries: &[client::Entry], by_name: &BTreeMap<Name, &Said>) -> anyhow::Result<()> {
     dense(entries.iter().map(|entry| entry.seq))?;
     known_and_once(entries.iter().map(|entry| &entry.message), by_name)
 }
