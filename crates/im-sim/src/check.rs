@@ -25,6 +25,9 @@ pub enum Violation {
     /// After the healing, this is still missing.
     #[error("no convergence in time: {}", .0.join("; "))]
     NotConverged(Vec<String>),
+    /// The store's own check finds a contradiction in what is stored.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
     /// The places of a conversation or of a user's timeline are not 1, 2, 3, …
     #[error("the places of {timeline} are not dense: {found} where {expected} is due")]
     NotDense {

@@ -301,7 +301,8 @@ fn victims(rng: &mut StdRng, scenario: Scenario) -> Vec<Host> {
     let mut one = |of: &[&str]| vec![of.choose(rng).expect("a list that is not empty").to_string()];
     let (gate, service, device) = (one(&GATES), one(services(scenario)), one(&devices));
     let all = |of: &[&str]| of.iter().map(ToString::to_string).collect();
-    match rng.random_range(0..14) {
+    let tiers = [GATES, ROUTES].into_iter().flatten().chain(services(scenario).iter().copied());
+    match rng.random_range(0..15) {
         0..4 => service,
         4..6 => vec![ROUTES[0].into()],
         6 => vec![ROUTES[1].into()],
@@ -309,7 +310,8 @@ fn victims(rng: &mut StdRng, scenario: Scenario) -> Vec<Host> {
         8..10 => gate,
         10 => all(&GATES),
         11 => all(services(scenario)),
-        12 if scenario == Scenario::TwoServices => vec![STORE.into()],
+        12 => tiers.map(ToString::to_string).collect(),
+        13 if scenario == Scenario::TwoServices => vec![STORE.into()],
         _ => device,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
+use im_timeline::check::Finding;
 use im_timeline::{Disk, DumpRow, MemoryStore, Store};
 use parking_lot::Mutex;
 use turmoil::{Builder, Sim};
@@ -80,7 +81,9 @@ pub fn run(plan: &Plan) -> Outcome {
     drop(world);
     violations.extend(panics::take().into_iter().map(Violation::Panicked));
     let lines = log.lines();
-    violations.extend(check::check(plan, &lines, &rows(plan, &disk)));
+    let (rows, findings) = what_is_left(plan, &disk);
+    violations.extend(check::check(plan, &lines, &rows));
+    violations.extend(findings.into_iter().map(|finding| Violation::Damaged(finding.to_string())));
     Outcome { log: lines, violations, took }
 }
 
@@ -95,14 +98,15 @@ fn align_task_numbers() {
     while number().is_ok_and(|number| number % MODULUS != 0) {}
 }
 
-/// Everything that the disk holds, as the store tells it.
-fn rows(plan: &Plan, disk: &Disk) -> Vec<DumpRow> {
+/// Everything that the disk holds, as the store tells it, and what the store's own check finds in it.
+fn what_is_left(plan: &Plan, disk: &Disk) -> (Vec<DumpRow>, Vec<Finding>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
     runtime.block_on(async {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::open(disk));
         let store = plan.planted.spoil(store, disk).await;
         let page = store.dump(None, usize::MAX - 1).await.expect("a store that was just opened");
-        page.rows
+        let report = im_timeline::check::check(&*store).await.expect("a store that was just opened");
+        (page.rows, report.findings)
     })
 }
 
