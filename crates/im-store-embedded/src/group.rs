@@ -278,21 +278,22 @@ impl<'a> Group<'a> {
         let old = self.floor(user)?;
         let floor = through.min(head).max(old);
         let begin = from.unwrap_or(old);
-        let (mut rest, mut steps) = (None, 0);
+        // Set aside until nothing can fail any more: rows deleted without the floor above them would be a hole.
+        let (mut rest, mut deleted) = (None, Vec::new());
         if begin < floor {
             let start = self.key.entry(user, begin.next()).to_vec();
             let end = self.key.entry(user, floor).to_vec();
             let prefix_len = user.as_str().len() + 2;
             for row in self.view.between(Bound::Included(&start), Bound::Excluded(&[&end[..], &[0]].concat())) {
                 let (key, _) = row?;
-                self.overlay.insert(key.to_vec(), None);
-                steps += 1;
-                if steps == TRIM_STEP_ROWS {
+                deleted.push((key.to_vec(), None));
+                if deleted.len() == TRIM_STEP_ROWS {
                     rest = Some(rows::seq_of(&key, prefix_len)?);
                     break;
                 }
             }
         }
+        self.overlay.extend(deleted);
         if floor > old {
             self.numbers.importing = false;
             self.overlay.insert(self.key.floor(user).to_vec(), Some(rows::encode_floor(floor)));

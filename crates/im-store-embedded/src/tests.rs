@@ -12,6 +12,7 @@ use im_proto::client::ContentType;
 use im_proto::{ClientMsgId, ConversationId, Seq, UserId};
 use im_timeline::{Append, AppendError, Store, StoreError};
 
+use crate::rows::KeyBuf;
 use crate::{EmbeddedStore, Options};
 
 fn user(id: &str) -> UserId {
@@ -136,4 +137,31 @@ async fn numbers_go_on_with_the_smallest_cache() {
             assert_eq!(store.trim(&user("b"), Seq(u64::from(number))).await.unwrap(), Seq(u64::from(number)));
         }
     }
+}
+
+/// A trim that meets damage in the middle deletes nothing: rows may go only together with the floor above them.
+#[tokio::test]
+async fn a_failed_trim_leaves_the_timeline_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap());
+    let appends: Vec<_> = (1..=600)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.append(message(number)).await })
+        })
+        .collect();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    // Sorts right behind place 511, so that it is the last row of the trim's first step.
+    let tree = store.tree().unwrap();
+    let mut batch = tree.batch();
+    batch.put(&[KeyBuf::default().entry(&user("b"), Seq(511)), &[7]].concat(), b"damage");
+    tree.commit(batch).unwrap();
+
+    let refused = store.trim(&user("b"), Seq(600)).await;
+    assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+    let page = store.sync(&user("b"), Seq::ZERO, 500).await.unwrap();
+    assert_eq!(page.head.floor, Seq::ZERO);
+    assert_eq!(page.entries.len(), 500);
 }
