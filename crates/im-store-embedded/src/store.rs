@@ -210,10 +210,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<(), CommitError> {
-        let key_len_max = changes.iter().map(|change| key_of(change).len()).max().unwrap_or_default();
-        if key_len_max > RECORD_KEY_LEN_MAX {
-            return Err(StoreError::Failed(format!("a record key of {key_len_max} bytes is too long")).into());
-        }
+        check_keys(changes.iter().map(key_of))?;
         self.submit(|reply| Op::Commit(changes, reply), CommitError::Busy).await
     }
 
@@ -232,6 +229,10 @@ impl Store for EmbeddedStore {
     }
 
     async fn load(&self, rows: Vec<DumpRow>) -> Result<(), LoadError> {
+        check_keys(rows.iter().filter_map(|row| match row {
+            DumpRow::Record { record, .. } => Some(record.key.as_str()),
+            _ => None,
+        }))?;
         self.submit_patiently(|reply| Op::Load(rows, reply)).await
     }
 
@@ -273,6 +274,16 @@ fn end(running: &mut Option<Running>) {
 
 /// See [`Change`].
 const RECORD_KEY_LEN_MAX: usize = 512;
+
+/// The tree would panic over a much longer key, and the store fail with it.
+fn check_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
+    match keys.map(str::len).max() {
+        Some(len) if len > RECORD_KEY_LEN_MAX => {
+            Err(StoreError::Failed(format!("a record key of {len} bytes is too long")))
+        }
+        _ => Ok(()),
+    }
+}
 
 fn key_of(change: &Change) -> &str {
     match change {

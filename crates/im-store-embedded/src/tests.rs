@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use im_proto::client::ContentType;
 use im_proto::{ClientMsgId, ConversationId, Seq, UserId};
-use im_timeline::{Append, AppendError, Store, StoreError};
+use im_timeline::{
+    Append, AppendError, Change, CommitError, DumpRow, Expect, LoadError, Record, Store, StoreError, Table,
+};
 
 use crate::rows::KeyBuf;
 use crate::{EmbeddedStore, Options};
@@ -164,4 +166,20 @@ async fn a_failed_trim_leaves_the_timeline_whole() {
     let page = store.sync(&user("b"), Seq::ZERO, 500).await.unwrap();
     assert_eq!(page.head.floor, Seq::ZERO);
     assert_eq!(page.entries.len(), 500);
+}
+
+/// A key that the tree could not take is refused, and the store goes on.
+#[tokio::test]
+async fn a_monstrous_record_key_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(home.path(), &Options::default()).unwrap();
+    let key = "k".repeat(70_000);
+    let record = Record { key: key.clone(), value: "v".into() };
+    let refused = store.load(vec![DumpRow::Record { table: Table::Service, record }]).await;
+    assert!(matches!(refused, Err(LoadError::Store(StoreError::Failed(_)))), "{refused:?}");
+    let change = Change::Put { table: Table::Service, key, value: "v".into(), expect: Expect::Any };
+    let refused = store.commit(vec![change]).await;
+    assert!(matches!(refused, Err(CommitError::Store(StoreError::Failed(_)))), "{refused:?}");
+    assert_eq!(store.health().failed, None);
+    store.append(message(1)).await.unwrap();
 }
