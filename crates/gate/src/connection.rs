@@ -47,7 +47,8 @@ pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr) {
     let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
     let client = Arc::new(Client::new(shared.outbound_bytes_max));
     let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);
-    let mut connection = Connection { shared, io, address, session, client, timer, ending: false, shut: false };
+    let mut connection =
+        Connection { shared, io, address, session, client, timer, held_back: false, ending: false, shut: false };
     poll_fn(|cx| connection.poll(cx)).await;
     if !connection.ending {
         connection.leave();
@@ -62,6 +63,8 @@ struct Connection<'a> {
     client: Arc<Client>,
     /// The session's deadline, or the flush timeout once the end has been decided.
     timer: Pin<&'a mut Sleep>,
+    /// Frames were left alone, because too many requests were under way.
+    held_back: bool,
     /// The end has been decided: the last word is on its way.
     ending: bool,
     /// The last word is with the kernel, and nothing comes behind it.
@@ -87,7 +90,16 @@ impl Connection<'_> {
                 Poll::Ready(())
             }
             Poll::Ready(Ok(())) if self.ending => self.linger(cx),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                // An answer that came since the look at the requests under way, behind frames that
+                // waited already, woke nobody, and has just been taken along.
+                if self.held_back && !self.is_saturated() {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            // Room in the socket wakes this task again, and then it looks again.
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -95,9 +107,10 @@ impl Connection<'_> {
     /// answers wake this task, and TCP holds the client back meanwhile.
     fn read(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
+        self.held_back = false;
         self.hand_over();
         for _ in 0..READS_PER_WAKE {
-            if self.ending || self.is_saturated() {
+            if self.ending || self.held_back {
                 return Continue(());
             }
             match self.io.poll_fill(cx) {
@@ -143,7 +156,11 @@ impl Connection<'_> {
             let action = self.session.on_preamble(preamble);
             self.act(action);
         }
-        while self.session.wants_frames() && !self.is_saturated() {
+        while self.session.wants_frames() {
+            self.held_back = self.is_saturated();
+            if self.held_back {
+                return;
+            }
             let action = match self.io.next_frame() {
                 None => return,
                 Some(Ok(frame)) => self.session.on_frame(link::now(), frame),
