@@ -48,6 +48,15 @@ impl Person {
         Self::connect_with(cluster, user, device, token).await
     }
 
+    /// Connects several, each with a device of the same name.
+    pub async fn connect_all(cluster: &Cluster, users: &[&str], device: &str) -> anyhow::Result<Vec<Arc<Self>>> {
+        let mut people = Vec::new();
+        for user in users {
+            people.push(Arc::new(Self::connect(cluster, user, device).await?));
+        }
+        Ok(people)
+    }
+
     /// Connects with a token of an account.
     pub async fn connect_with(cluster: &Cluster, user: &str, device: &str, token: String) -> anyhow::Result<Self> {
         Self::resume(cluster, user, device, token, Arc::default()).await

@@ -54,6 +54,18 @@ pub struct Voice {
     pub to: Vec<Target>,
 }
 
+impl Voice {
+    /// Two voices for everybody, who speak to everybody else in turn: so there is always something
+    /// under way.
+    pub fn round_table(people: &[Arc<Person>]) -> Vec<Self> {
+        let voice = |person: &Arc<Person>| {
+            let others = people.iter().map(|other| other.user()).filter(|other| *other != person.user());
+            Self { person: Arc::clone(person), to: others.cloned().map(Target::User).collect() }
+        };
+        people.iter().chain(people).map(voice).collect()
+    }
+}
+
 /// Voices that speak.
 #[derive(Debug)]
 pub struct Traffic {

@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use im_proto::client::{self, Message};
@@ -19,6 +20,29 @@ pub type Groups = BTreeMap<GroupId, Vec<UserId>>;
 
 /// A message's name: whose, and which.
 type Name = (UserId, ClientMsgId);
+
+/// The end of a test: all that was said is there once, at the place that its ack names; fresh devices
+/// sync it; and who was online all the time saw the same. `others` are users beside the people.
+pub async fn talk(
+    cluster: &Cluster,
+    people: Vec<Arc<Person>>,
+    others: &[UserId],
+    ledger: &[Said],
+    groups: &Groups,
+) -> anyhow::Result<Readout> {
+    let users: Vec<_> = people.iter().map(|person| person.user()).chain(others).cloned().collect();
+    let readout = Readout::take(cluster, &users, groups, "fresh").await?;
+    let messages = readout.check(ledger, groups)?;
+    ensure!(messages == ledger.len() as u64, "{messages} messages are there, {} were said", ledger.len());
+    for person in people {
+        let timeline = &readout.timelines[person.user()];
+        let seen = person.wait_entries(timeline.len()).await?;
+        ensure!(seen == *timeline, "what {} saw live is not what a fresh device syncs", person.user());
+        let person = Arc::into_inner(person).context("somebody still speaks")?;
+        person.close().await?.check(Seq::ZERO)?;
+    }
+    Ok(readout)
+}
 
 /// What fresh devices and histories show.
 #[derive(Debug, Default)]
@@ -168,4 +192,112 @@ pub async fn store(data: &Path) -> anyhow::Result<u64> {
     let report = report.context("check the store that was left")?;
     ensure!(report.is_clean(), "the store breaks its rules: {:?}", report.findings);
     Ok(report.rows.messages)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use im_proto::client::{ContentType, SendAck};
+    use im_proto::{Epoch, Position};
+
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        UserId::new(name).unwrap()
+    }
+
+    /// Ann says three things to Ben and one to the group of Ann, Ben and Cyd.
+    fn sound() -> (Readout, Vec<Said>, Groups) {
+        let group = GroupId::new("g").unwrap();
+        let members = vec![user("ann"), user("ben"), user("cyd")];
+        let (mut readout, mut ledger) = (Readout::default(), Vec::new());
+        let (to_ben, to_group) = (Target::User(user("ben")), Target::Group(group.clone()));
+        for (number, to) in [&to_ben, &to_ben, &to_group, &to_ben].into_iter().enumerate() {
+            let sender = user("ann");
+            let conversation = to.conversation(&sender);
+            let history = readout.histories.entry(conversation.clone()).or_default();
+            let message = Message {
+                conversation: conversation.clone(),
+                seq: Seq(history.len() as u64 + 1),
+                sender: sender.clone(),
+                client_msg_id: ClientMsgId::new(format!("m{number}")).unwrap(),
+                time_ms: 0,
+                content_type: ContentType::Text,
+                payload: format!("text {number}").into(),
+            };
+            history.push(message.clone());
+            let readers = if *to == to_group { &members[..] } else { &members[..2] };
+            let mut places = readers.iter().map(|reader| {
+                let timeline = readout.timelines.entry(reader.clone()).or_default();
+                let seq = Seq(timeline.len() as u64 + 1);
+                timeline.push(client::Entry { seq, message: message.clone() });
+                seq
+            });
+            let (own, receiver) = (places.next().unwrap(), places.next().unwrap());
+            places.for_each(drop);
+            let ack = SendAck {
+                conversation,
+                seq: message.seq,
+                position: Position { epoch: Epoch(1), seq: own },
+                receiver_seq: if *to == to_group { Seq::ZERO } else { receiver },
+                time_ms: 0,
+                repeated: false,
+            };
+            let (name, text) = (message.client_msg_id, format!("text {number}"));
+            ledger.push(Said { sender, to: to.clone(), name, text, ack: Some(ack) });
+        }
+        (readout, ledger, Groups::from([(group, members)]))
+    }
+
+    fn timeline<'a>(readout: &'a mut Readout, name: &str) -> &'a mut Vec<client::Entry> {
+        readout.timelines.get_mut(&user(name)).unwrap()
+    }
+
+    /// The ack of the first thing said.
+    fn ack(ledger: &mut [Said]) -> &mut SendAck {
+        ledger[0].ack.as_mut().unwrap()
+    }
+
+    #[test]
+    fn what_is_sound_passes_and_every_fault_is_found() {
+        let (readout, ledger, groups) = sound();
+        assert_eq!(readout.check(&ledger, &groups).unwrap(), 4);
+
+        type Fault = fn(&mut Readout, &mut Vec<Said>);
+        let faults: [(&str, Fault); 12] = [
+            ("3 stands where 2 is due", |readout, _| drop(timeline(readout, "ben").remove(1))),
+            ("ann has 2 of 3 messages", |readout, _| drop(timeline(readout, "ann").pop())),
+            ("ben has 2 of 3 messages", |readout, _| drop(timeline(readout, "ben").pop())),
+            ("missing in the history", |readout, _| {
+                // Gone without a trace, but it was acked.
+                let pair = ConversationId::pair(&user("ann"), &user("ben"));
+                readout.histories.get_mut(&pair).unwrap().pop();
+                timeline(readout, "ann").pop();
+                timeline(readout, "ben").pop();
+            }),
+            ("the history has another message at 2", |_, ledger| ack(ledger).seq = Seq(2)),
+            ("the sender's timeline has another one at 2", |_, ledger| ack(ledger).position.seq = Seq(2)),
+            ("the receiver has another one at 2", |_, ledger| ack(ledger).receiver_seq = Seq(2)),
+            ("cyd has 0 of 1 messages", |readout, _| timeline(readout, "cyd").clear()),
+            ("is there twice", |readout, _| {
+                let mut again = timeline(readout, "cyd")[0].clone();
+                again.seq = Seq(2);
+                timeline(readout, "cyd").push(again);
+            }),
+            ("ben has Message", |readout, _| {
+                let row = timeline(readout, "ben");
+                let first = row[0].message.clone();
+                row[0].message = std::mem::replace(&mut row[1].message, first);
+            }),
+            ("nobody said", |_, ledger| drop(ledger.remove(0))),
+            ("is not what was said", |_, ledger| ledger[0].text = "something else".into()),
+        ];
+        for (complaint, fault) in faults {
+            let (mut readout, mut ledger, groups) = sound();
+            fault(&mut readout, &mut ledger);
+            let found = readout.check(&ledger, &groups).expect_err(complaint);
+            assert!(format!("{found:#}").contains(complaint), "{complaint:?} is told as: {found:#}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use im_e2e::cluster::{Cluster, Plan};
 use im_e2e::logs::ROUTE_DOWN;
 use im_e2e::person::{Journal, Person};
 use im_e2e::traffic::{Said, Traffic, Voice};
-use im_e2e::verify::{Groups, Readout};
+use im_e2e::verify::{self, Groups};
 use im_proto::client::Entry;
 use im_proto::{ClientMsgId, GroupId, Seq, Target, UserId};
 use rand::seq::IndexedRandom as _;
@@ -82,19 +82,10 @@ async fn what_was_acked_survives_kill_9_of_everything() {
     ledger.extend_from_slice(&fickle.said);
     println!("{} messages were acked", ledger.len());
 
-    let mut users: Vec<_> = people.iter().map(|person| person.user().clone()).collect();
-    users.push(fickle.person().user().clone());
-    let readout = Readout::take(&cluster, &users, &groups, "fresh").await.unwrap();
-    let messages = readout.check(&ledger, &groups).unwrap();
-    assert_eq!(messages, ledger.len() as u64, "everything that was said was acked in the end, and is there once");
-    fickle.finish(&readout.timelines[users.last().unwrap()]).await;
-    for person in people {
-        let timeline = &readout.timelines[person.user()];
-        let seen = person.wait_entries(timeline.len()).await.unwrap();
-        assert_eq!(&seen, timeline, "what {} saw live is what a fresh device syncs", person.user());
-        Arc::into_inner(person).unwrap().close().await.unwrap().check(Seq::ZERO).unwrap();
-    }
-    assert_eq!(cluster.finish().await.unwrap(), messages);
+    let gil = fickle.person().user().clone();
+    let readout = verify::talk(&cluster, people, std::slice::from_ref(&gil), &ledger, &groups).await.unwrap();
+    fickle.finish(&readout.timelines[&gil]).await;
+    assert_eq!(cluster.finish().await.unwrap(), ledger.len() as u64);
 }
 
 /// Somebody whose application ends in the middle of sending, again and again, and whose next one
@@ -189,10 +180,7 @@ impl Fickle {
 
 /// Everybody online, in their groups.
 async fn gather(cluster: &Cluster) -> (Vec<Arc<Person>>, Groups) {
-    let mut people = Vec::new();
-    for user in USERS {
-        people.push(Arc::new(Person::connect(cluster, user, "live").await.unwrap()));
-    }
+    let people = Person::connect_all(cluster, &USERS, "live").await.unwrap();
     let mut groups = BTreeMap::new();
     for (group, members) in GROUPS {
         let group = GroupId::new(group).unwrap();

@@ -2,14 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use im_e2e::cluster::{Cluster, Plan};
 use im_e2e::logs::{Allowed, ROUTE_DOWN};
 use im_e2e::person::Person;
 use im_e2e::traffic::{Traffic, Voice};
-use im_e2e::verify::{Groups, Readout};
-use im_proto::{Seq, Target};
+use im_e2e::verify::{self, Groups};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant};
@@ -18,17 +15,8 @@ use tokio::time::{Duration, Instant};
 async fn a_tier_that_is_told_to_end_drains_and_loses_nothing() {
     let plan = Plan { routes: 2, gates: 2, known_users_only: false, allowed: vec![ROUTE_DOWN], ..Plan::default() };
     let mut cluster = Cluster::start(plan).await.unwrap();
-    let mut people = Vec::new();
-    for user in ["ann", "ben", "cyd"] {
-        people.push(Arc::new(Person::connect(&cluster, user, "live").await.unwrap()));
-    }
-    let users: Vec<_> = people.iter().map(|person| person.user().clone()).collect();
-    let voice = |person: &Arc<Person>| Voice {
-        person: Arc::clone(person),
-        to: users.iter().filter(|user| *user != person.user()).cloned().map(Target::User).collect(),
-    };
-    // Two voices each, so that there is always something under way.
-    let traffic = Traffic::start("talk", people.iter().chain(&people).map(voice).collect());
+    let people = Person::connect_all(&cluster, &["ann", "ben", "cyd"], "live").await.unwrap();
+    let traffic = Traffic::start("talk", Voice::round_table(&people));
     traffic.flow(3).await.unwrap();
     for tier in ["gate-1", "gate-2", "im-service-1", "route-1", "route-2"] {
         let began = Instant::now();
@@ -39,15 +27,8 @@ async fn a_tier_that_is_told_to_end_drains_and_loses_nothing() {
         traffic.flow(3).await.unwrap();
     }
     let ledger = traffic.stop().await.unwrap();
-    let readout = Readout::take(&cluster, &users, &Groups::new(), "fresh").await.unwrap();
-    let messages = readout.check(&ledger, &Groups::new()).unwrap();
-    assert_eq!(messages, ledger.len() as u64);
-    for person in people {
-        let timeline = &readout.timelines[person.user()];
-        assert_eq!(&person.wait_entries(timeline.len()).await.unwrap(), timeline);
-        Arc::into_inner(person).unwrap().close().await.unwrap().check(Seq::ZERO).unwrap();
-    }
-    assert_eq!(cluster.finish().await.unwrap(), messages);
+    verify::talk(&cluster, people, &[], &ledger, &Groups::new()).await.unwrap();
+    assert_eq!(cluster.finish().await.unwrap(), ledger.len() as u64);
 }
 
 #[tokio::test]
