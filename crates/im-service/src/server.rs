@@ -33,7 +33,8 @@ settings! {
         /// Where accounts are served over HTTP: /user/register, /user/login and the rest.
         pub http_listen: SocketAddr = "127.0.0.1:8000",
         /// Whether http_listen may be reached from other machines although it speaks plain HTTP, because
-        /// something in front of it terminates TLS. Passwords pass here.
+        /// something in front of it terminates TLS. Passwords pass here. Failed logins are then counted per user
+        /// and no longer per address, which would be that of the thing in front for everybody.
         pub http_behind_tls: bool = "false",
         /// Where it answers operators over HTTP: /healthz, /readyz, /metrics.
         pub admin_listen: SocketAddr = "127.0.0.1:8931",
@@ -140,9 +141,13 @@ impl ImServiceServer {
         let service = Arc::new(ImService::start(config, store, &network));
         let Context { shutdown, readiness, metrics, .. } = context;
         shutdown.spawn(Arc::clone(&service).end_revoked(accounts.revocations()));
+        let mut accounts_router = accounts::router(accounts);
+        if settings.http_behind_tls {
+            accounts_router = accounts::behind_proxy(accounts_router);
+        }
         shutdown.spawn_vital(
             "accounts listener",
-            http::serve(http_listener, accounts::router(accounts), HTTP_LIMITS, shutdown.begun()),
+            http::serve(http_listener, accounts_router, HTTP_LIMITS, shutdown.begun()),
         );
         shutdown.spawn_vital(
             "im-service admin listener",

@@ -22,6 +22,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -52,6 +53,16 @@ pub fn router(accounts: Arc<Accounts>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .with_state(accounts)
+}
+
+/// The same calls when something else takes the connections and passes the requests on: whose they are
+/// is then not known, and failed logins are counted per user only. Counted by address they would all
+/// be the proxy's, and whoever guesses at a few names would lock everybody out.
+pub fn behind_proxy(router: Router) -> Router {
+    router.layer(map_request(async |mut request: Request| {
+        request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
+        request
+    }))
 }
 
 #[derive(Deserialize)]
@@ -265,13 +276,15 @@ impl FromRequestParts<Arc<Accounts>> for Caller {
     }
 }
 
-/// Where the request came from, if the listener told.
+/// Where the request came from, if the listener told. What comes from this machine comes from a proxy,
+/// see [`behind_proxy`], or from somebody who has better ways than guessing.
 struct Peer(Option<IpAddr>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())))
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        Ok(Self(address.filter(|address| !address.to_canonical().is_loopback())))
     }
 }

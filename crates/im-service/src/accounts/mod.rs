@@ -30,7 +30,7 @@ mod tests;
 pub use attempts::Limit;
 pub use config::{AccountsConfig, Clock};
 pub use error::{AccountError, ProfileError};
-pub use http::{BODY_LEN_MAX, router};
+pub use http::{BODY_LEN_MAX, behind_proxy, router};
 pub use passwords::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password};
 pub use problem::Problem;
 pub use profile::{Gender, Profile, ProfileChange};

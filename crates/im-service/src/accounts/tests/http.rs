@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::accounts::BODY_LEN_MAX;
+use crate::accounts::{BODY_LEN_MAX, behind_proxy};
 
 async fn register(world: &World, user: &str) -> Value {
     world.call("POST", "/user/register", None, json!({"user": user, "password": PASSWORD}).to_string()).await.ok()
@@ -213,6 +213,32 @@ async fn one_address_cannot_try_one_password_on_everybody() {
     let elsewhere = Some("192.0.2.2".parse().unwrap());
     world.accounts.login("anna", PASSWORD.into(), elsewhere).await.unwrap();
     world.accounts.login("anna", PASSWORD.into(), None).await.unwrap();
+}
+
+/// A terminator of TLS in front of the listener, on this machine or another one.
+#[tokio::test]
+async fn somebody_behind_a_proxy_does_not_lock_the_others_out() {
+    let world = World::with(|config| config.failures_per_address.burst = 5);
+    register(&world, "anna").await;
+    let direct = super::router(Arc::clone(&world.accounts));
+    for (router, proxy) in [
+        (direct.clone(), "127.0.0.1:4711"),
+        (direct, "[::1]:4711"),
+        (behind_proxy(super::router(Arc::clone(&world.accounts))), "192.0.2.7:4711"),
+    ] {
+        let proxy: SocketAddr = proxy.parse().unwrap();
+        let login = |user: &str, password: &str| {
+            let body = json!({"user": user, "password": password}).to_string();
+            let request = Request::post("/user/login").extension(ConnectInfo(proxy)).body(Body::from(body)).unwrap();
+            router.clone().oneshot(request)
+        };
+        for name in 0..8 {
+            let answer = login(&format!("user {name}"), "wrong horse").await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{proxy}");
+        }
+        let answer = login("anna", PASSWORD).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{proxy}");
+    }
 }
 
 #[tokio::test]
