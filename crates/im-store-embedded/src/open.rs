@@ -70,7 +70,7 @@ pub(crate) struct Opened {
 
 pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let io = |source| OpenError::Io { dir: dir.to_owned(), source };
-    fs::create_dir_all(dir).map_err(io)?;
+    create_dirs(dir).map_err(io)?;
     let lock = lock(dir)?;
 
     let store = dir.join("store");
@@ -158,6 +158,18 @@ fn open_tree(dir: &Path, path: &Path, options: &Options) -> Result<Tree, OpenErr
 fn new_epoch() -> Epoch {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Epoch(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX).max(1))
+}
+
+/// Makes the folder and those above it, durably: a name is durable when the folder that has it is synced.
+fn create_dirs(dir: &Path) -> std::io::Result<()> {
+    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let made: Vec<&Path> = dir.ancestors().take_while(missing).collect();
+    fs::create_dir_all(dir)?;
+    for parent in made.into_iter().filter_map(Path::parent) {
+        // The parent of a relative name with one part is the folder that we are in.
+        sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
+    Ok(())
 }
 
 fn sync_dir(dir: &Path) -> std::io::Result<()> {
