@@ -7,6 +7,7 @@
 mod committer;
 mod dump;
 mod fault;
+mod folder;
 mod read;
 mod schema;
 mod values;
@@ -114,9 +115,10 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in a folder, or makes both. Blocks for some file operations.
     pub fn open(dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir).map_err(|source| OpenError::io(dir, source))?;
+        folder::create(dir).map_err(|source| OpenError::io(dir, source))?;
         let lock = lock(dir)?;
         let path = dir.join("timelines.sqlite");
+        folder::sync_log(dir).map_err(|source| OpenError::io(dir, source))?;
         let (connection, epoch) = schema::open_writer(&path)?;
         let readers = (0..options.readers.max(1)).map(|_| schema::open_reader(&path));
         let readers = Readers::new(readers.collect::<Result<_, _>>()?);
