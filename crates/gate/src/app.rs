@@ -181,11 +181,12 @@ impl Accept {
         let (tls, shared, stop) = (self.tls.clone(), Arc::clone(&self.shared), self.stop.clone());
         self.tasks.spawn(async move {
             let serve = async {
+                let accepted = link::now();
                 // The handshake's future is large and lives for milliseconds: boxed, so that the
                 // task which stays does not keep its room.
                 let io = Box::pin(secure(stream, tls, address, shared.config.login_timeout)).await;
                 if let Some(io) = io {
-                    connection::run(&shared, io, address).await;
+                    connection::run(&shared, io, address, accepted).await;
                 }
             };
             tokio::select! {

@@ -40,10 +40,9 @@ pub(crate) struct Shared {
     pub(crate) in_flight_max: u32,
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr) {
-    let now = link::now();
-    let session = GateSession::new(now);
+/// Serves a connection until it ends. The time to log in runs from `accepted`, TLS included.
+pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr, accepted: std::time::Instant) {
+    let session = GateSession::new(accepted);
     let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
     let client = Arc::new(Client::new(shared.outbound_bytes_max));
     let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);

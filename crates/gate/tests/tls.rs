@@ -10,17 +10,24 @@ use common::{Client, World, preamble};
 use im_link::FrameIo;
 use im_link::certs::ClusterCerts;
 use im_link::tls;
+use im_proto::RefusalCode as Code;
 use im_proto::limits::SERVER_FRAME_LEN_MAX;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 
-async fn login(world: &World, config: &Arc<ClientConfig>, name: &str) -> Client {
+/// A connection that begins with TLS after `wait`.
+async fn dial(world: &World, config: &Arc<ClientConfig>, wait: Duration) -> Client {
     let stream = world.network.dial("gate").await.unwrap();
+    sleep(wait).await;
     let host = ServerName::try_from("localhost").unwrap();
     let stream = TlsConnector::from(Arc::clone(config)).connect(host, stream).await.unwrap();
-    let mut client = Client { io: FrameIo::new(Box::new(stream), SERVER_FRAME_LEN_MAX), sequence: 0 };
+    Client { io: FrameIo::new(Box::new(stream), SERVER_FRAME_LEN_MAX), sequence: 0 }
+}
+
+async fn login(world: &World, config: &Arc<ClientConfig>, name: &str) -> Client {
+    let mut client = dial(world, config, Duration::ZERO).await;
     client.greet().await;
     client.login(&world.token(name), "first").await;
     client
@@ -49,6 +56,13 @@ async fn logins_go_over_tls_and_what_is_none_is_let_go() {
     half.say(&[0x16, 0x03, 0x01]).await;
     half.ended().await;
     assert_eq!(since.elapsed(), Duration::from_secs(20));
+
+    // Nor does the handshake gain another ten seconds for the login behind it.
+    let since = Instant::now();
+    let mut late = dial(&world, &config, Duration::from_secs(6)).await;
+    late.refused(0, 0, Code::TooSlow).await;
+    late.ended().await;
+    assert_eq!(since.elapsed().as_secs(), 10);
 
     bystander.is_well().await;
     login(&world, &config, "a").await.is_well().await;
