@@ -53,9 +53,11 @@ impl Driver<'_> {
         if let Err(end) = self.hand_over().and_then(|()| self.read(cx)).and_then(|()| self.watch(cx)) {
             return Poll::Ready(end);
         }
+        // Looked at before the drain: what is pushed behind it and before a close must not be left.
+        let closed = self.link.is_closed();
         match self.io.poll_drain(cx, &self.link.0.outbound) {
             Poll::Ready(Err(error)) => Poll::Ready(error.into()),
-            Poll::Ready(Ok(())) if self.link.is_closed() => Poll::Ready(LinkEnd::Closed),
+            Poll::Ready(Ok(())) if closed => Poll::Ready(LinkEnd::Closed),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
