@@ -8,14 +8,14 @@ use im_proto::BootId;
 use im_proto::client::{KickReason, Kickout};
 use im_proto::link::Tier;
 use im_timeline::Store;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::accounts::{Revocation, RevocationCause};
 use crate::lanes::Lanes;
-use crate::routes::{RouteHandler, Routes};
+use crate::routes::{RouteHandler, Routes, SERVED_MAX};
 use crate::service::{Service, ServiceConfig, Tell};
 use crate::upkeep::{self, Retention};
 
@@ -54,7 +54,7 @@ impl ImService {
         let service = Arc::new(Service::new(Arc::clone(&store), config.service));
         let routes = Arc::new(Routes::new(config.routes.len()));
         let lanes = Arc::new(Lanes::start(&service, &routes, &tasks, network.random()));
-        let served = Arc::default();
+        let places = Arc::new(Semaphore::new(SERVED_MAX));
         let identity = Identity { tier: Tier::ImService, name: config.name, boot: config.boot, region: config.region };
         for (index, address) in config.routes.into_iter().enumerate() {
             let handler = RouteHandler {
@@ -62,7 +62,7 @@ impl ImService {
                 routes: Arc::clone(&routes),
                 service: Arc::clone(&service),
                 lanes: Arc::clone(&lanes),
-                served: Arc::clone(&served),
+                places: Arc::clone(&places),
             };
             tasks.spawn(link::maintain(
                 Arc::clone(network),

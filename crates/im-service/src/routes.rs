@@ -2,7 +2,6 @@
 //! goes out over the link on which the cause came, else over the first that is up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use im_link::{Handler, Link, LinkEnd, PushError};
@@ -11,6 +10,7 @@ use im_proto::link::{Forward, LinkCommand};
 use im_proto::{Refusal, RefusalCode};
 use parking_lot::RwLock;
 use proto_codec::{Codec, Flags, Frame};
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use crate::lanes::{Lanes, Request};
@@ -62,7 +62,7 @@ impl Routes {
 }
 
 /// Requests of one im-service that are served at once, sends aside.
-const SERVED_MAX: usize = 4096;
+pub(crate) const SERVED_MAX: usize = 4096;
 
 /// What happens to the frames of one route's link.
 pub(crate) struct RouteHandler {
@@ -70,7 +70,8 @@ pub(crate) struct RouteHandler {
     pub(crate) routes: Arc<Routes>,
     pub(crate) service: Arc<Service>,
     pub(crate) lanes: Arc<Lanes>,
-    pub(crate) served: Arc<AtomicUsize>,
+    /// One per request that is being served. A request that panics gives its place back, too.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 impl Handler for RouteHandler {
@@ -108,14 +109,13 @@ impl Handler for RouteHandler {
 
 impl RouteHandler {
     fn serve(&self, request: Request) {
-        if self.served.fetch_add(1, Ordering::Relaxed) >= SERVED_MAX {
-            self.served.fetch_sub(1, Ordering::Relaxed);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return request.finish(&self.routes, Err(RefusalCode::Busy.into()));
-        }
-        let (routes, service, served) = (Arc::clone(&self.routes), Arc::clone(&self.service), Arc::clone(&self.served));
+        };
+        let (routes, service) = (Arc::clone(&self.routes), Arc::clone(&self.service));
         tokio::spawn(async move {
             let outcome = service.serve(&request.forward).await;
-            served.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
             request.finish(&routes, outcome);
         });
     }
