@@ -120,7 +120,7 @@ async fn rows_stay_where_fetching_does_not_trim() {
     world.pull("b", at(10), 5).await.unwrap();
     sleep(Duration::from_secs(10)).await;
     assert_eq!(world.store.head(&user("b")).await.unwrap().floor, Seq(0));
-    let record = world.store.record(im_timeline::Table::Fetched, "b\0phone").await.unwrap();
+    let record = world.store.record(Table::Fetched, "b\0phone").await.unwrap();
     assert_eq!(record.as_deref(), Some(&10u64.to_be_bytes()[..]));
 }
 

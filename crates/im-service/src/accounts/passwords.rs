@@ -165,9 +165,9 @@ mod tests {
     #[tokio::test]
     async fn hashes_in_flight_and_waiting_are_bounded() {
         let passwords = Arc::new(passwords(2, 1));
-        let (release, gate) = mpsc::channel::<()>();
+        let (release, gate) = mpsc::sync_channel::<()>(8);
         let gate = Arc::new(parking_lot::Mutex::new(gate));
-        let (start, started) = mpsc::channel();
+        let (start, started) = mpsc::sync_channel(8);
         let blocked = |passwords: &Arc<Passwords>| {
             let (passwords, gate, start) = (Arc::clone(passwords), Arc::clone(&gate), start.clone());
             let work = move || {

@@ -220,17 +220,17 @@ async fn one_address_cannot_try_one_password_on_everybody() {
 async fn somebody_behind_a_proxy_does_not_lock_the_others_out() {
     let world = World::with(|config| config.failures_per_address.burst = 5);
     register(&world, "anna").await;
-    let direct = super::router(Arc::clone(&world.accounts));
-    for (router, proxy) in [
+    let direct = router(Arc::clone(&world.accounts));
+    for (calls, proxy) in [
         (direct.clone(), "127.0.0.1:4711"),
         (direct, "[::1]:4711"),
-        (behind_proxy(super::router(Arc::clone(&world.accounts))), "192.0.2.7:4711"),
+        (behind_proxy(router(Arc::clone(&world.accounts))), "192.0.2.7:4711"),
     ] {
         let proxy: SocketAddr = proxy.parse().unwrap();
         let login = |user: &str, password: &str| {
             let body = json!({"user": user, "password": password}).to_string();
             let request = Request::post("/user/login").extension(ConnectInfo(proxy)).body(Body::from(body)).unwrap();
-            router.clone().oneshot(request)
+            calls.clone().oneshot(request)
         };
         for name in 0..8 {
             let answer = login(&format!("user {name}"), "wrong horse").await.unwrap();
@@ -295,7 +295,7 @@ fn too_many_password_hashes_are_refused() {
             config.hashes_waiting = 1;
         });
         register(&world, "anna").await;
-        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
         let holder = tokio::task::spawn_blocking(move || held.recv());
         let release_after_the_refusal = async {
             // Costs a hash like any other: a quick answer would tell that there is no such user.
