@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use im_proto::client::{ContentType, SendAck, SendMsg};
 use im_proto::{ClientMsgId, Target, UserId};
 use tokio::sync::watch;
@@ -96,17 +96,17 @@ impl Traffic {
 
     /// Waits until every voice has said `count` further messages and got their acks, all of it after
     /// this call. Says how long the first ack of anybody took, and all of them.
-    pub async fn flow(&self, count: u64) -> anyhow::Result<(Duration, Duration)> {
-        let since = Instant::now();
-        self.progress.mark.fetch_add(1, Ordering::SeqCst);
-        self.progress.acked.send_modify(|acked| acked.fill(0));
-        let mut acked = self.progress.acked.subscribe();
-        let first = timeout(PATIENCE, acked.wait_for(|acked| acked.iter().any(|acked| *acked > 0))).await;
-        first.context("nobody gets an ack")??;
-        let first = since.elapsed();
-        let all = timeout(PATIENCE, acked.wait_for(|acked| acked.iter().all(|acked| *acked >= count))).await;
-        all.with_context(|| format!("not everybody gets acks: {:?}", self.progress.acked.borrow()))??;
-        Ok((first, since.elapsed()))
+    pub async fn flow(&mut self, count: u64) -> anyhow::Result<(Duration, Duration)> {
+        let progress = Arc::clone(&self.progress);
+        tokio::select! {
+            biased;
+            // A voice ends before it is told to when something is wrong, and knows what.
+            Some(ended) = self.voices.join_next() => match ended? {
+                Ok(_) => bail!("a voice fell silent"),
+                Err(error) => Err(error),
+            },
+            flow = progress.reach(count) => flow,
+        }
     }
 
     /// Lets every voice get the ack that it waits for, and gives the ledger.
@@ -117,6 +117,22 @@ impl Traffic {
             ledger.extend(voice??);
         }
         Ok(ledger)
+    }
+}
+
+impl Progress {
+    async fn reach(&self, count: u64) -> anyhow::Result<(Duration, Duration)> {
+        let since = Instant::now();
+        self.mark.fetch_add(1, Ordering::SeqCst);
+        self.acked.send_modify(|acked| acked.fill(0));
+        let mut acked = self.acked.subscribe();
+        let first = timeout(PATIENCE, acked.wait_for(|acked| acked.iter().any(|acked| *acked > 0))).await;
+        first.context("nobody gets an ack")??;
+        let first = since.elapsed();
+        let all = timeout(PATIENCE, acked.wait_for(|acked| acked.iter().all(|acked| *acked >= count))).await;
+        let counts = || format!("not everybody gets {count} acks: {:?}", *self.acked.borrow());
+        all.with_context(counts)??;
+        Ok((first, since.elapsed()))
     }
 }
 

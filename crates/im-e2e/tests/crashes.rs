@@ -47,7 +47,7 @@ async fn what_was_acked_survives_kill_9_of_everything() {
     let plan = Plan { routes: 2, gates: 2, known_users_only: false, allowed: vec![ROUTE_DOWN], ..Plan::default() };
     let mut cluster = Cluster::start(plan).await.unwrap();
     let (people, groups) = gather(&cluster).await;
-    let traffic = Traffic::start("talk", voices(&people));
+    let mut traffic = Traffic::start("talk", voices(&people));
     traffic.flow(FLOW).await.unwrap();
     let mut fickle = Fickle::start(&cluster, people[0].user().clone()).await;
 

@@ -33,7 +33,7 @@ async fn a_tier_that_hangs_and_wakes_up_loses_and_doubles_nothing() {
     };
     let mut cluster = Cluster::start(plan).await.unwrap();
     let people = Person::connect_all(&cluster, &["ann", "ben", "cyd"], "live").await.unwrap();
-    let traffic = Traffic::start("talk", Voice::round_table(&people));
+    let mut traffic = Traffic::start("talk", Voice::round_table(&people));
     traffic.flow(3).await.unwrap();
 
     cluster.process("route-1").unwrap().signal("STOP").await.unwrap();

@@ -16,7 +16,7 @@ async fn a_tier_that_is_told_to_end_drains_and_loses_nothing() {
     let plan = Plan { routes: 2, gates: 2, known_users_only: false, allowed: vec![ROUTE_DOWN], ..Plan::default() };
     let mut cluster = Cluster::start(plan).await.unwrap();
     let people = Person::connect_all(&cluster, &["ann", "ben", "cyd"], "live").await.unwrap();
-    let traffic = Traffic::start("talk", Voice::round_table(&people));
+    let mut traffic = Traffic::start("talk", Voice::round_table(&people));
     traffic.flow(3).await.unwrap();
     for tier in ["gate-1", "gate-2", "im-service-1", "route-1", "route-2"] {
         let began = Instant::now();

@@ -41,7 +41,7 @@ async fn clients_that_are_none_disturb_nobody() {
     let mut cluster = Cluster::start(plan).await.unwrap();
     let address = cluster.address("gate-1").unwrap();
     let people = Person::connect_all(&cluster, &["ann", "ben"], "live").await.unwrap();
-    let traffic = Traffic::start("talk", Voice::round_table(&people));
+    let mut traffic = Traffic::start("talk", Voice::round_table(&people));
     traffic.flow(20).await.unwrap();
     let before = cluster.process("gate-1").unwrap().memory().unwrap();
 
