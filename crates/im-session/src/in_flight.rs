@@ -2,7 +2,10 @@
 //!
 //! Entries sit in a slab and on a list in the order of their deadlines, so that every operation is
 //! constant-time and memory is bounded by the window. A sequence is the slab's index with a
-//! generation above it: a late answer to an expired request never meets the request that took its place.
+//! generation above it, so that a late answer to an expired request does not meet the request that
+//! took its place. The generation has 16 bits and begins again after 65,535 requests: an answer that
+//! comes exactly that many later, or a multiple, is the one that it cannot tell. A gate waits longer
+//! than a route, so that late answers are rare where clients' requests meet.
 
 use std::time::{Duration, Instant};
 

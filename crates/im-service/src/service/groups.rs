@@ -18,8 +18,9 @@ use super::{NEWEST, Outcome, Service, commit_refusal, page_rows, store_refusal};
 /// The members of a group, sorted.
 pub(super) type Members = Arc<[UserId]>;
 
-/// Groups remembered at once; of the largest size each, they would take some 100 MB. When the
-/// memory is full it begins anew, which costs one read per group.
+/// Groups remembered at once. A member takes 50 to 100 bytes, so they would take some 400 MB if all
+/// were of the largest size with the longest ids; groups of fifty take ten. When the memory is full
+/// it begins anew, which costs one read per group.
 const REMEMBERED_MAX: usize = 4096;
 
 /// How often a change is tried when others change the same group at the same time.
