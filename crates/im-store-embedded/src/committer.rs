@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::group::{Group, Numbers, Trimmed};
 use crate::queue::Queue;
-use crate::tree::Tree;
+use crate::tree::{Batch, Tree};
 
 /// Operations in one group at most. Far above what gathers during one fsync; it bounds the time
 /// between two fsyncs when a full queue is drained.
@@ -167,7 +167,7 @@ impl Committer {
     /// One batch: all of `ops`, or up to an import, which goes alone.
     fn group(&mut self, ops: &mut VecDeque<Op>) -> Result<(), StoreError> {
         let begin = Instant::now();
-        let mut group = Group::new(self.tree.view(), self.tree.batch(), &mut self.numbers);
+        let mut group = Group::new(self.tree.view(), Batch::default(), &mut self.numbers);
         let mut appends = 0u32;
         while let Some(op) = ops.pop_front() {
             let answer = match op {
@@ -205,6 +205,7 @@ impl Committer {
         for answer in self.answers.drain(..) {
             answer.send();
         }
+        self.tree.hold_memtables();
         self.numbers.shrink();
         Ok(())
     }

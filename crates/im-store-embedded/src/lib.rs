@@ -9,6 +9,7 @@
 //! * `group`: the rules of appending, trimming, sweeping, worked out in memory for one batch.
 //! * `read` on `readers`: answers, each from one view of what is durable.
 //! * `rows`: the stored format. `tree`: the only file that knows fjall. `open`: opening a folder.
+//! * `memtables`: frees what the tree has flushed, off the committer's way.
 //!
 //! What must not happen: an answer before the disk has the batch; a reader that sees what the disk may
 //! not have; a call into the tree from an async worker; a commit after a failed one. Above `tree`
@@ -20,6 +21,7 @@ mod format;
 mod group;
 mod heads;
 mod journal;
+mod memtables;
 mod open;
 mod options;
 mod queue;

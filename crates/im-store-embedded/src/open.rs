@@ -22,7 +22,7 @@ use crate::format::{Format, FormatError};
 use crate::journal;
 use crate::options::Options;
 use crate::rows;
-use crate::tree::{self, Tree};
+use crate::tree::{self, Batch, Tree};
 
 /// Why a folder could not be opened. Every message is one line that names the folder and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,7 @@ fn create(dir: &Path, store: &Path, options: &Options) -> Result<(), OpenError> 
     let epoch = new_epoch();
     {
         let tree = open_tree(dir, &new.join("tree"), options)?;
-        let mut batch = tree.batch();
+        let mut batch = Batch::default();
         batch.put(&rows::epoch_key(), &epoch.0.to_be_bytes());
         tree.commit(batch).map_err(|error| io(std::io::Error::other(error)))?;
         tree.flush().map_err(|error| io(std::io::Error::other(error)))?;

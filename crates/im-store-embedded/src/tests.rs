@@ -15,6 +15,7 @@ use im_timeline::{
 };
 
 use crate::rows::KeyBuf;
+use crate::tree::Batch;
 use crate::{EmbeddedStore, Options};
 
 fn user(id: &str) -> UserId {
@@ -157,7 +158,7 @@ async fn a_failed_trim_leaves_the_timeline_whole() {
     }
     // Sorts right behind place 511, so that it is the last row of the trim's first step.
     let tree = store.tree().unwrap();
-    let mut batch = tree.batch();
+    let mut batch = Batch::default();
     batch.put(&[KeyBuf::default().entry(&user("b"), Seq(511)), &[7]].concat(), b"damage");
     tree.commit(batch).unwrap();
 
