@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::schema::Describe;
 use crate::{DecodeError, Reader, wire_enum};
 
 /// Writes itself in the compact binary layout. Encoding cannot fail: limits are the reader's to
@@ -16,7 +17,7 @@ pub trait Encode {
 #[diagnostic::on_unimplemented(
     note = "text, bytes and lists need `#[wire(max = …)]`; a struct needs `#[derive(Decode)]`"
 )]
-pub trait Decode: Sized {
+pub trait Decode: Describe + Sized {
     /// The least number of bytes a value takes; bounds what a claimed count may reserve.
     const LEN_MIN: usize;
 
@@ -260,6 +261,10 @@ mod tests {
 
     /// Takes no bytes.
     struct Nothing;
+
+    impl Describe for Nothing {
+        const TYPE: crate::schema::Type = crate::schema::Type::U8;
+    }
 
     impl Decode for Nothing {
         const LEN_MIN: usize = 0;

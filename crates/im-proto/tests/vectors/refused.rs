@@ -335,7 +335,7 @@ fn bodies() -> Vec<Value> {
         .into_iter()
         .map(|(message, why, Raw(bytes), error)| {
             let kind = BODIES.iter().find(|body| body.message == message).unwrap();
-            assert_eq!((kind.reencode)(&Bytes::copy_from_slice(&bytes)), Err(error), "{message}: {why}");
+            assert_eq!(kind.reencode(&Bytes::copy_from_slice(&bytes)), Err(error), "{message}: {why}");
             row(message, why, &bytes, &error)
         })
         .collect()
