@@ -20,6 +20,12 @@ pub const PAGE_ROWS_MAX: u32 = 200;
 pub const GROUP_MEMBERS_MAX: u32 = 1000;
 /// Codecs that a client may offer.
 pub const CODECS_MAX: u32 = 8;
+/// Body encryptions that a client may offer.
+pub const SUITES_MAX: u32 = 8;
+/// Bytes of an X25519 public key; a key share has exactly these or none.
+pub const KEY_SHARE_LEN: u32 = 32;
+/// Bytes of an Ed25519 signature; exactly these or none.
+pub const SIGNATURE_LEN: u32 = 64;
 /// Gate addresses in a redirect.
 pub const GATES_MAX: u32 = 16;
 

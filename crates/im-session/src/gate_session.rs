@@ -185,10 +185,12 @@ impl GateSession {
         Action::Welcome(
             frame.sequence,
             HandShakeAck {
+                signature: Bytes::new(),
                 version: PROTOCOL_VERSION,
                 codec: codec.id(),
                 encryption: Encryption::None,
                 frame_len_max: CLIENT_FRAME_LEN_MAX,
+                key_share: Bytes::new(),
             },
         )
     }

@@ -53,7 +53,7 @@ fn frames() -> Vec<Value> {
             b"\0\x02\0\0\0\x05\0\x02\0\0\0\x01",
             FrameError::TooLong { length: 131_072, max },
         ),
-        ("an unknown flag", b"\0\0\0\0\0\x05\0\x02\0\0\0\x01", FrameError::UnknownFlags { bits: 2 }),
+        ("an unknown flag", b"\0\0\0\0\0\x05\0\x04\0\0\0\x01", FrameError::UnknownFlags { bits: 4 }),
         (
             "an unknown flag beside a known one",
             b"\0\0\0\0\0\x05\x80\x01\0\0\0\x01",

@@ -190,7 +190,8 @@ impl<T> ClientConnection<T> {
             app_id: login.app_id.clone(),
             sdk: login.sdk.clone(),
             codecs: vec![CodecId::Binary],
-            encryption: Encryption::None,
+            suites: Vec::new(),
+            key_share: Bytes::new(),
         };
         Frame::encode_message(Command::HandShake.number(), Flags::NONE, STEP_SEQUENCE, &hello, &mut output);
         Self {

@@ -37,7 +37,14 @@ fn frame(command: u16, flags: Flags, sequence: u32, message: &impl Encode) -> Fr
 }
 
 fn hello_ack() -> HandShakeAck {
-    HandShakeAck { version: 1, codec: CodecId::Binary, encryption: Encryption::None, frame_len_max: 65536 }
+    HandShakeAck {
+        signature: Bytes::new(),
+        version: 1,
+        codec: CodecId::Binary,
+        encryption: Encryption::None,
+        frame_len_max: 65536,
+        key_share: Bytes::new(),
+    }
 }
 
 fn auth_ack() -> AuthAck {

@@ -1,0 +1,198 @@
+//! The agreement inside the handshake.
+//!
+//! ```text
+//! ClientHello ── HandShake { suites, key_share } ────────────────────────► ServerHello
+//! ClientWaiting ◄─ HandShakeAck { signature, encryption, key_share, … } ── answer
+//!       └─ Agreed                                                Agreed ──────┘
+//! ```
+//!
+//! Each step consumes the one before, so an ephemeral key serves one agreement.
+
+use std::fmt;
+
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use bytes::{Bytes, BytesMut};
+use im_proto::client::{Command, Encryption, HandShake, HandShakeAck};
+use im_proto::limits::{KEY_SHARE_LEN, SIGNATURE_LEN};
+use proto_codec::{Codec, DecodeError, Encode, Flags, Frame, Header, PREAMBLE_LEN, RESPONSE_BIT};
+use zeroize::Zeroizing;
+
+use crate::identity::{IdentityKey, IdentityPublicKey};
+use crate::schedule::{Agreed, Side};
+use crate::suite::Suite;
+use crate::transcript::Said;
+
+/// Bytes of the ack's first field: one of length, then the signature. 64 takes one byte as a varint.
+const SIGNATURE_FIELD_LEN: usize = 1 + SIGNATURE_LEN as usize;
+
+/// An X25519 private key for one connection.
+pub struct EphemeralKey(PrivateKey);
+
+impl EphemeralKey {
+    /// From 32 bytes of good randomness.
+    pub fn from_bytes(bytes: impl Into<Zeroizing<[u8; 32]>>) -> Self {
+        let bytes = bytes.into();
+        Self(PrivateKey::from_private_key(&X25519, &bytes[..]).expect("any 32 bytes are an X25519 private key"))
+    }
+
+    /// What the peer gets.
+    pub fn public(&self) -> Bytes {
+        let public = self.0.compute_public_key().expect("an X25519 private key has a public one");
+        Bytes::copy_from_slice(public.as_ref())
+    }
+
+    /// What only the two sides know. A peer's key of small order would make it known to all: refused.
+    fn agree(&self, peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, HelloError> {
+        agree(&self.0, UnparsedPublicKey::new(&X25519, peer), HelloError::BadKeyShare, |secret| {
+            let secret: [u8; 32] = secret.try_into().map_err(|_| HelloError::BadKeyShare)?;
+            if secret == [0; 32] { Err(HelloError::BadKeyShare) } else { Ok(Zeroizing::new(secret)) }
+        })
+    }
+}
+
+impl fmt::Debug for EphemeralKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EphemeralKey")
+    }
+}
+
+/// Why no keys were agreed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HelloError {
+    /// The client offers no suite that this build speaks.
+    #[error("none of the offered body encryptions is spoken here")]
+    NoSuite,
+    /// The peer's key share has another length than 32, or is a point of small order.
+    #[error("a key share that no key can be agreed with")]
+    BadKeyShare,
+    /// The gate answered without encryption.
+    #[error("the gate answered without encryption")]
+    NotEncrypted,
+    /// The gate chose what was not offered.
+    #[error("the gate chose an encryption that was not offered")]
+    NotOffered,
+    /// The gate is not the one that was pinned, or somebody changed what was said.
+    #[error("the handshake is not signed by the pinned identity")]
+    BadSignature,
+    /// The gate's answer does not decode.
+    #[error("the answer does not decode: {0}")]
+    Body(#[from] DecodeError),
+}
+
+/// The client before it has said anything.
+#[derive(Debug)]
+pub struct ClientHello {
+    ephemeral: EphemeralKey,
+    identity: IdentityPublicKey,
+}
+
+/// The client until the gate has answered.
+pub struct ClientWaiting {
+    hello: ClientHello,
+    said: Said,
+}
+
+impl ClientHello {
+    /// Wants to speak to the gate of that identity, and to no other.
+    pub fn new(ephemeral: EphemeralKey, identity: IdentityPublicKey) -> Self {
+        Self { ephemeral, identity }
+    }
+
+    /// `handshake` with the offer in it.
+    #[must_use]
+    pub fn offer(&self, handshake: HandShake) -> HandShake {
+        HandShake { suites: Suite::ALL.map(Suite::wire).to_vec(), key_share: self.ephemeral.public(), ..handshake }
+    }
+
+    /// The first bytes and the frame with the offer have been written.
+    pub fn sent(self, preamble: &[u8; PREAMBLE_LEN], handshake: &Frame) -> ClientWaiting {
+        ClientWaiting { said: Said::by_client(preamble, handshake), hello: self }
+    }
+}
+
+impl ClientWaiting {
+    /// The gate has answered. Nothing else of the answer may be believed before this.
+    pub fn finish(self, answer: &Frame) -> Result<Agreed, HelloError> {
+        let ack: HandShakeAck = Codec::Binary.decode("HandShakeAck", &answer.body)?;
+        let suite = match ack.encryption {
+            Encryption::None => return Err(HelloError::NotEncrypted),
+            chosen => Suite::from_wire(chosen).ok_or(HelloError::NotOffered)?,
+        };
+        let behind_signature = match answer.body.get(SIGNATURE_FIELD_LEN..) {
+            Some(rest) if ack.signature.len() == SIGNATURE_LEN as usize => rest,
+            _ => return Err(HelloError::BadSignature),
+        };
+        let transcript_hash = self.said.by_gate(answer.header(), behind_signature);
+        let Self { hello: ClientHello { ephemeral, identity }, .. } = self;
+        if !identity.has_signed(&transcript_hash, &ack.signature) {
+            return Err(HelloError::BadSignature);
+        }
+        let shared = ephemeral.agree(&ack.key_share)?;
+        Ok(Agreed::new(Side::Client, suite, &transcript_hash, &shared[..]))
+    }
+}
+
+impl fmt::Debug for ClientWaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClientWaiting").field(&self.hello).finish()
+    }
+}
+
+/// The gate with a client's offer that it can answer.
+pub struct ServerHello {
+    suite: Suite,
+    key_share: Bytes,
+    sequence: u32,
+    said: Said,
+}
+
+impl ServerHello {
+    /// From the connection's first bytes, the frame behind them, and what the frame says.
+    pub fn new(preamble: &[u8; PREAMBLE_LEN], frame: &Frame, handshake: &HandShake) -> Result<Self, HelloError> {
+        let suite = handshake.suites.iter().find_map(|offered| Suite::from_wire(*offered));
+        let suite = suite.ok_or(HelloError::NoSuite)?;
+        if handshake.key_share.len() != KEY_SHARE_LEN as usize {
+            return Err(HelloError::BadKeyShare);
+        }
+        let key_share = handshake.key_share.clone();
+        Ok(Self { suite, key_share, sequence: frame.sequence, said: Said::by_client(preamble, frame) })
+    }
+
+    /// The sequence of the client's frame, which the answer repeats.
+    pub fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// `ack`, completed and signed. It has to be sent as the binary codec writes it, without flags.
+    pub fn answer(
+        self,
+        identity: &IdentityKey,
+        ephemeral: &EphemeralKey,
+        ack: HandShakeAck,
+    ) -> Result<(HandShakeAck, Agreed), HelloError> {
+        let shared = ephemeral.agree(&self.key_share)?;
+        let mut ack = HandShakeAck {
+            signature: Bytes::from_static(&[0; SIGNATURE_LEN as usize]),
+            encryption: self.suite.wire(),
+            key_share: ephemeral.public(),
+            ..ack
+        };
+        let mut body = BytesMut::new();
+        ack.encode(&mut body);
+        let header = Header {
+            length: body.len() as u32,
+            command: Command::HandShake.number() | RESPONSE_BIT,
+            flags: Flags::NONE,
+            sequence: self.sequence,
+        };
+        let transcript_hash = self.said.by_gate(header, &body[SIGNATURE_FIELD_LEN..]);
+        ack.signature = identity.sign(&transcript_hash).into();
+        Ok((ack, Agreed::new(Side::Gate, self.suite, &transcript_hash, &shared[..])))
+    }
+}
+
+impl fmt::Debug for ServerHello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHello").field("suite", &self.suite).finish_non_exhaustive()
+    }
+}
