@@ -50,12 +50,40 @@ pub enum DecodeError {
         /// The field.
         what: &'static str,
     },
+    /// The text of a message is not JSON.
+    #[error("{what}: {why}, at line {line}, column {column}")]
+    BadText {
+        /// The field, as far as it is known.
+        what: &'static str,
+        /// What is wrong.
+        why: &'static str,
+        /// Where reading stopped.
+        line: u32,
+        /// Where in the line.
+        column: u32,
+    },
     /// This codec is named in the protocol but not built into this peer.
     #[error("{what}: codec is not available")]
     CodecUnavailable {
         /// The message.
         what: &'static str,
     },
+}
+
+impl DecodeError {
+    /// What was being read.
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::Missing { what }
+            | Self::Trailing { what, .. }
+            | Self::TooLong { what, .. }
+            | Self::BadUtf8 { what }
+            | Self::BadValue { what, .. }
+            | Self::BadVarint { what }
+            | Self::BadText { what, .. }
+            | Self::CodecUnavailable { what } => what,
+        }
+    }
 }
 
 /// Why a stream of bytes stopped being a stream of frames. The connection cannot go on after any of these.

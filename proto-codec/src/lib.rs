@@ -22,9 +22,12 @@ mod error;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+mod json;
 mod preamble;
+pub mod protobuf;
 mod reader;
 pub mod schema;
+mod transcode;
 mod wire_enum;
 
 pub use bytes::{Bytes, BytesMut};

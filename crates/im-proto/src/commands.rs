@@ -4,7 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use proto_codec::schema::{Describe, StructSchema, Type};
-use proto_codec::{Codec, Decode, DecodeError, Encode, Flags, RESPONSE_BIT};
+use proto_codec::{Codec, Decode, DecodeError, Encode, Flags, RESPONSE_BIT, protobuf};
 
 use crate::client::{self, Command};
 use crate::link::{self, LinkCommand};
@@ -75,6 +75,8 @@ pub struct Body {
     pub message: &'static str,
     /// What it is made of.
     pub schema: &'static StructSchema,
+    /// The same as a type.
+    pub ty: &'static Type,
     /// Decodes the bytes and drops what was read.
     pub decode: fn(Codec, &Bytes) -> Result<(), DecodeError>,
     /// Decodes the bytes by the first codec and encodes what was read by the second.
@@ -100,6 +102,14 @@ pub fn client_body(command: u16, flags: Flags) -> Option<Type> {
     let command = COMMANDS.iter().find(|c| c.hop == Hop::Client && c.number == number)?;
     let schema = if is_answer { command.answer } else { Some(command.request) };
     schema.map(Type::Struct)
+}
+
+/// The `.proto` file of everything that a client and its gate say to each other.
+pub fn proto_file() -> String {
+    let about = "The messages between a client and its gate, for the codec of protocol buffers. Written from \
+        the definitions; do not edit. Frames, order and limits are in docs/protocol.md.";
+    let types: Vec<&'static Type> = BODIES.iter().filter(|body| body.hop == Hop::Client).map(|body| body.ty).collect();
+    protobuf::proto_file("sim.v1", about, &types)
 }
 
 macro_rules! commands {
@@ -166,7 +176,17 @@ commands! {
 
 const fn body<M: Decode + Encode>(hop: Hop, role: Role, command: &'static str, number: u16) -> Body {
     let schema = schema_of::<M>();
-    Body { hop, role, command, number, message: schema.name, schema, decode: decode::<M>, recode: recode::<M> }
+    Body {
+        hop,
+        role,
+        command,
+        number,
+        message: schema.name,
+        schema,
+        ty: &M::TYPE,
+        decode: decode::<M>,
+        recode: recode::<M>,
+    }
 }
 
 const fn schema_of<M: Describe>() -> &'static StructSchema {

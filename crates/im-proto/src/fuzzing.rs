@@ -1,6 +1,7 @@
-//! The body of the fuzz target that decodes any message.
+//! Bodies of the fuzz targets that decode any message, in any codec.
 
 use bytes::Bytes;
+use proto_codec::Codec;
 
 pub use crate::commands::{BODIES, Body, Hop, Role};
 
@@ -19,4 +20,27 @@ pub fn message_body(body: &[u8]) {
             );
         }
     }
+}
+
+/// Decodes `body` as every message there is, in a codec that has several spellings of one value. What
+/// decodes is one value whichever way it goes: into this codec and back, into the binary one and back.
+pub fn coded_body(codec: Codec, body: &[u8]) {
+    let body = Bytes::copy_from_slice(body);
+    for kind in BODIES {
+        let Ok(binary) = (kind.recode)(codec, &body, Codec::Binary) else { continue };
+        assert_eq!(kind.reencode(&binary).as_ref(), Ok(&binary), "{}: no binary body", kind.message);
+        let again = (kind.recode)(Codec::Binary, &binary, codec).expect("what was decoded is encoded");
+        let back = (kind.recode)(codec, &again, Codec::Binary);
+        assert_eq!(back.as_ref(), Ok(&binary), "{}: read back as something else: {again:?}", kind.message);
+    }
+}
+
+/// [`coded_body`] in JSON.
+pub fn json_body(body: &[u8]) {
+    coded_body(Codec::Json, body);
+}
+
+/// [`coded_body`] in protocol buffers.
+pub fn protobuf_body(body: &[u8]) {
+    coded_body(Codec::Protobuf, body);
 }
