@@ -662,7 +662,7 @@ _U64 = _Uint(8)
 class CodecId(IntEnum):
     """Which codec a client chose in its handshake. Every codec carries the same messages."""
 
-    #: The compact binary layout of this crate.
+    #: The compact binary layout.
     Binary = 0
 
     #: JSON text, for debugging and scripts.
@@ -1685,10 +1685,10 @@ class Command(IntEnum):
     #: Auth → AuthAck; the second.
     Auth = 2
 
-    #: Empty → Empty; then the gate closes.
+    #: Empty → Empty; the login ends, and the gate closes.
     Logout = 3
 
-    #: Empty → HeartBeatAck.
+    #: Empty → HeartBeatAck; the client is there, and asks how far its timeline reaches.
     HeartBeat = 4
 
     #: SendMsg → SendAck; idempotent by sender and `client_msg_id`.

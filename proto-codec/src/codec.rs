@@ -186,7 +186,7 @@ impl<T: DecodeLimited> DecodeLimited for Option<T> {
 wire_enum! {
     /// Which codec a client chose in its handshake. Every codec carries the same messages.
     pub enum CodecId: u8 {
-        /// The compact binary layout of this crate.
+        /// The compact binary layout.
         Binary = 0,
         /// JSON text, for debugging and scripts.
         Json = 1,

@@ -157,7 +157,7 @@ export declare class Deframer {
 }
 /** Which codec a client chose in its handshake. Every codec carries the same messages. */
 export declare const CodecId: {
-    /** The compact binary layout of this crate. */
+    /** The compact binary layout. */
     readonly Binary: 0;
     /** JSON text, for debugging and scripts. */
     readonly Json: 1;
@@ -711,9 +711,9 @@ export declare const Command: {
     readonly HandShake: 1;
     /** Auth → AuthAck; the second. */
     readonly Auth: 2;
-    /** Empty → Empty; then the gate closes. */
+    /** Empty → Empty; the login ends, and the gate closes. */
     readonly Logout: 3;
-    /** Empty → HeartBeatAck. */
+    /** Empty → HeartBeatAck; the client is there, and asks how far its timeline reaches. */
     readonly HeartBeat: 4;
     /** SendMsg → SendAck; idempotent by sender and `client_msg_id`. */
     readonly SendMsg: 5;

@@ -756,7 +756,7 @@ const U64 = new U64Type();
 
 /** Which codec a client chose in its handshake. Every codec carries the same messages. */
 export const CodecId = {
-  /** The compact binary layout of this crate. */
+  /** The compact binary layout. */
   Binary: 0,
   /** JSON text, for debugging and scripts. */
   Json: 1,
@@ -1506,9 +1506,9 @@ export const Command = {
   HandShake: 1,
   /** Auth → AuthAck; the second. */
   Auth: 2,
-  /** Empty → Empty; then the gate closes. */
+  /** Empty → Empty; the login ends, and the gate closes. */
   Logout: 3,
-  /** Empty → HeartBeatAck. */
+  /** Empty → HeartBeatAck; the client is there, and asks how far its timeline reaches. */
   HeartBeat: 4,
   /** SendMsg → SendAck; idempotent by sender and `client_msg_id`. */
   SendMsg: 5,

@@ -19,9 +19,9 @@ wire_enum! {
         HandShake = 0x01,
         /// [`Auth`] → [`AuthAck`]; the second.
         Auth = 0x02,
-        /// [`Empty`] → [`Empty`]; then the gate closes.
+        /// [`Empty`] → [`Empty`]; the login ends, and the gate closes.
         Logout = 0x03,
-        /// [`Empty`] → [`HeartBeatAck`].
+        /// [`Empty`] → [`HeartBeatAck`]; the client is there, and asks how far its timeline reaches.
         HeartBeat = 0x04,
         /// [`SendMsg`] → [`SendAck`]; idempotent by sender and `client_msg_id`.
         SendMsg = 0x05,
