@@ -1,6 +1,6 @@
 //! From protocol buffers to binary. Fields may come in any order and again, and the binary codec
-//! wants them in its own: each field of a struct looks the message through for itself. Messages have
-//! few fields, so that is cheaper than a table, and it allocates nothing.
+//! wants them in its own: one pass over a message notes the last of each number, and a list goes
+//! over it once more for its elements. Nothing is allocated but what is written.
 
 use std::borrow::Cow;
 
@@ -14,37 +14,33 @@ use crate::transcode::{count_one, put_in_front, put_number, put_run};
 
 /// Reads the message that `bytes` are.
 pub(super) fn message(what: &'static str, ty: &Type, bytes: &[u8], out: &mut BytesMut) -> Result<(), DecodeError> {
-    let fields = Fields::new(ty.name().unwrap_or(what), bytes);
+    let fields = Noted::new(Fields::new(ty.name().unwrap_or(what), bytes))?;
     match ty {
         Type::Struct(schema) => {
-            // Only what none of our fields is needs this: it is not looked at again.
-            let mut all = fields;
-            while all.next()?.is_some() {}
-
             let base_len = schema.fields.iter().take_while(|field| !field.is_appended()).count();
             let mut numbered = schema.fields.iter().zip(1..);
             for (field, number) in numbered.by_ref().take(base_len) {
-                self::field(&field.ty, field.path, number, fields, out)?;
+                self::field(&field.ty, field.path, number, &fields, out)?;
             }
             if schema.sealed {
                 return Ok(());
             }
             let mut appended = 0;
             for (index, (_, number)) in numbered.clone().enumerate() {
-                if last(fields, number)?.is_some() {
+                if fields.last(number)?.is_some() {
                     appended = index + 1;
                 }
             }
             out.put_u8(appended as u8);
             for (field, number) in numbered.take(appended) {
                 let start = out.len();
-                self::field(&field.ty, field.path, number, fields, out)?;
+                self::field(&field.ty, field.path, number, &fields, out)?;
                 put_in_front(out, start, out.len() - start);
             }
             Ok(())
         }
         Type::Union(schema) => {
-            let (mut all, mut chosen) = (fields, None);
+            let (mut all, mut chosen) = (fields.all, None);
             while let Some((number, _)) = all.next()? {
                 let choice = schema.choices.iter().find(|choice| u32::from(choice.number) == number);
                 chosen = choice.or(chosen);
@@ -52,9 +48,9 @@ pub(super) fn message(what: &'static str, ty: &Type, bytes: &[u8], out: &mut Byt
             let what = schema.name;
             let choice = chosen.ok_or(DecodeError::BadValue { what, why: "none of its choices is there" })?;
             out.put_u8(choice.number);
-            field(&choice.ty, what, choice.number.into(), fields, out)
+            field(&choice.ty, what, choice.number.into(), &fields, out)
         }
-        _ => field(ty, what, 1, fields, out),
+        _ => field(ty, what, 1, &fields, out),
     }
 }
 
@@ -63,18 +59,18 @@ fn field(
     ty: &Type,
     what: &'static str,
     number: u32,
-    fields: Fields<'_>,
+    fields: &Noted<'_>,
     out: &mut BytesMut,
 ) -> Result<(), DecodeError> {
     match ty {
         Type::Option(inner) => {
-            let present = last(fields, number)?.is_some();
+            let present = fields.last(number)?.is_some();
             out.put_u8(present.into());
             if present { field(inner, what, number, fields, out) } else { Ok(()) }
         }
-        Type::List { of, max } => list(of, *max, what, number, fields, out),
-        Type::Struct(_) | Type::Union(_) => message(what, ty, &merged(what, fields, number)?, out),
-        _ => element(ty, what, last(fields, number)?, out),
+        Type::List { of, max } => list(of, *max, what, number, fields.all, out),
+        Type::Struct(_) | Type::Union(_) => message(what, ty, &fields.merged(what, number)?, out),
+        _ => element(ty, what, fields.last(number)?, out),
     }
 }
 
@@ -108,9 +104,10 @@ fn list(
     Ok(())
 }
 
+const WIRE_TYPE: &str = "a wire type that is not the field's";
+
 /// Reads one value; `None` is the default.
 fn element(ty: &Type, what: &'static str, value: Option<Value<'_>>, out: &mut BytesMut) -> Result<(), DecodeError> {
-    const WIRE_TYPE: &str = "a wire type that is not the field's";
     let run = |value| match value {
         None => Ok(&[][..]),
         Some(Value::Delimited(run)) => Ok(run),
@@ -135,32 +132,61 @@ fn utf8<'a>(what: &'static str, run: &'a [u8]) -> Result<&'a [u8], DecodeError> 
     std::str::from_utf8(run).map(str::as_bytes).map_err(|_| DecodeError::BadUtf8 { what })
 }
 
-/// The last value of that number.
-fn last(mut fields: Fields<'_>, number: u32) -> Result<Option<Value<'_>>, DecodeError> {
-    let mut last = None;
-    while let Some((other, value)) = fields.next()? {
-        if other == number {
-            last = Some(value);
-        }
-    }
-    Ok(last)
+/// Numbers up to this are noted; beyond, the message is looked through each time.
+const NOTED: usize = 16;
+
+/// The fields of a message, all well-formed, with the last of each number at hand.
+struct Noted<'a> {
+    all: Fields<'a>,
+    last: [Option<Value<'a>>; NOTED],
+    /// Of the numbers noted, a bit for each that came more than once.
+    again: u16,
 }
 
-/// The bytes of an embedded message: several of one number are one, cut in pieces.
-fn merged<'a>(what: &'static str, mut fields: Fields<'a>, number: u32) -> Result<Cow<'a, [u8]>, DecodeError> {
-    let mut merged = Cow::Borrowed(&[][..]);
-    while let Some((other, value)) = fields.next()? {
-        if other != number {
-            continue;
+impl<'a> Noted<'a> {
+    fn new(all: Fields<'a>) -> Result<Self, DecodeError> {
+        let mut noted = Self { all, last: [None; NOTED], again: 0 };
+        let mut fields = all;
+        while let Some((number, value)) = fields.next()? {
+            let index = number as usize - 1;
+            if let Some(last) = noted.last.get_mut(index) {
+                noted.again |= u16::from(last.is_some()) << index;
+                *last = Some(value);
+            }
         }
-        let Value::Delimited(piece) = value else {
-            return Err(DecodeError::BadValue { what, why: "a wire type that is not the field's" });
-        };
-        if merged.is_empty() {
-            merged = Cow::Borrowed(piece);
-        } else {
-            merged.to_mut().extend_from_slice(piece);
-        }
+        Ok(noted)
     }
-    Ok(merged)
+
+    /// The last value of that number.
+    fn last(&self, number: u32) -> Result<Option<Value<'a>>, DecodeError> {
+        if let Some(last) = self.last.get(number as usize - 1) {
+            return Ok(*last);
+        }
+        let (mut fields, mut last) = (self.all, None);
+        while let Some((other, value)) = fields.next()? {
+            if other == number {
+                last = Some(value);
+            }
+        }
+        Ok(last)
+    }
+
+    /// The bytes of an embedded message: several of one number are one, cut in pieces.
+    fn merged(&self, what: &'static str, number: u32) -> Result<Cow<'a, [u8]>, DecodeError> {
+        let piece = |value| match value {
+            Value::Delimited(piece) => Ok(piece),
+            _ => Err(DecodeError::BadValue { what, why: WIRE_TYPE }),
+        };
+        let index = number as usize - 1;
+        if index < NOTED && self.again & 1 << index == 0 {
+            return Ok(Cow::Borrowed(self.last(number)?.map_or(Ok(&[][..]), piece)?));
+        }
+        let (mut fields, mut merged) = (self.all, Vec::new());
+        while let Some((other, value)) = fields.next()? {
+            if other == number {
+                merged.extend_from_slice(piece(value)?);
+            }
+        }
+        Ok(Cow::Owned(merged))
+    }
 }
