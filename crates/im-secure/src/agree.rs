@@ -42,10 +42,10 @@ impl EphemeralKey {
     }
 
     /// What only the two sides know. A peer's key of small order would make it known to all: refused.
-    fn agree(&self, peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, HelloError> {
-        agree(&self.0, UnparsedPublicKey::new(&X25519, peer), HelloError::BadKeyShare, |secret| {
-            let secret: [u8; 32] = secret.try_into().map_err(|_| HelloError::BadKeyShare)?;
-            if secret == [0; 32] { Err(HelloError::BadKeyShare) } else { Ok(Zeroizing::new(secret)) }
+    fn agree(&self, peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, BadKeyShare> {
+        agree(&self.0, UnparsedPublicKey::new(&X25519, peer), BadKeyShare, |secret| {
+            let secret: [u8; 32] = secret.try_into().map_err(|_| BadKeyShare)?;
+            if secret == [0; 32] { Err(BadKeyShare) } else { Ok(Zeroizing::new(secret)) }
         })
     }
 }
@@ -56,15 +56,28 @@ impl fmt::Debug for EphemeralKey {
     }
 }
 
-/// Why no keys were agreed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HelloError {
-    /// The client offers no suite that this build speaks.
+/// Why a gate cannot take a client's offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// It names no suite that this build speaks.
     #[error("none of the offered body encryptions is spoken here")]
     NoSuite,
-    /// The peer's key share has another length than 32, or is a point of small order.
-    #[error("a key share that no key can be agreed with")]
-    BadKeyShare,
+    /// Its key share has another length than 32, or is a point of small order.
+    #[error(transparent)]
+    BadKeyShare(#[from] BadKeyShare),
+}
+
+/// A key share that no key can be agreed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key share that no key can be agreed with")]
+pub struct BadKeyShare;
+
+/// Why a client does not take a gate's answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HelloError {
+    /// The gate's key share has another length than 32, or is a point of small order.
+    #[error(transparent)]
+    BadKeyShare(#[from] BadKeyShare),
     /// The gate answered without encryption.
     #[error("the gate answered without encryption")]
     NotEncrypted,
@@ -104,9 +117,9 @@ impl ClientHello {
         HandShake { suites: Suite::ALL.map(Suite::wire).to_vec(), key_share: self.ephemeral.public(), ..handshake }
     }
 
-    /// The first bytes and the frame with the offer have been written.
-    pub fn sent(self, preamble: &[u8; PREAMBLE_LEN], handshake: &Frame) -> ClientWaiting {
-        ClientWaiting { said: Said::by_client(preamble, handshake), hello: self }
+    /// `bytes` is all that was written so far: the preamble, and the frame with the offer.
+    pub fn sent(self, bytes: &[u8]) -> ClientWaiting {
+        ClientWaiting { said: Said::sent(bytes), hello: self }
     }
 }
 
@@ -148,14 +161,14 @@ pub struct ServerHello {
 
 impl ServerHello {
     /// From the connection's first bytes, the frame behind them, and what the frame says.
-    pub fn new(preamble: &[u8; PREAMBLE_LEN], frame: &Frame, handshake: &HandShake) -> Result<Self, HelloError> {
+    pub fn new(preamble: &[u8; PREAMBLE_LEN], frame: &Frame, handshake: &HandShake) -> Result<Self, OfferError> {
         let suite = handshake.suites.iter().find_map(|offered| Suite::from_wire(*offered));
-        let suite = suite.ok_or(HelloError::NoSuite)?;
+        let suite = suite.ok_or(OfferError::NoSuite)?;
         if handshake.key_share.len() != KEY_SHARE_LEN as usize {
-            return Err(HelloError::BadKeyShare);
+            return Err(BadKeyShare.into());
         }
         let key_share = handshake.key_share.clone();
-        Ok(Self { suite, key_share, sequence: frame.sequence, said: Said::by_client(preamble, frame) })
+        Ok(Self { suite, key_share, sequence: frame.sequence, said: Said::received(preamble, frame) })
     }
 
     /// The sequence of the client's frame, which the answer repeats.
@@ -169,7 +182,7 @@ impl ServerHello {
         identity: &IdentityKey,
         ephemeral: &EphemeralKey,
         ack: HandShakeAck,
-    ) -> Result<(HandShakeAck, Agreed), HelloError> {
+    ) -> Result<(HandShakeAck, Agreed), OfferError> {
         let shared = ephemeral.agree(&self.key_share)?;
         let mut ack = HandShakeAck {
             signature: Bytes::from_static(&[0; SIGNATURE_LEN as usize]),

@@ -23,6 +23,9 @@ pub enum OpenError {
     /// It is not marked as encrypted.
     #[error("a frame that is not encrypted")]
     NotEncrypted,
+    /// It is marked as encrypted, and no keys were agreed.
+    #[error("an encrypted frame before keys were agreed")]
+    NotAgreed,
     /// It has no room for a tag.
     #[error("an encrypted body of {length} bytes has no room for its tag")]
     TooShort {

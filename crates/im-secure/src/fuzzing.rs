@@ -100,10 +100,14 @@ pub fn handshake(input: &[u8]) {
     let preamble = Preamble::current(Hop::Client).encode();
     let body = Bytes::copy_from_slice(input);
     let hello = Frame { command: Command::HandShake.number(), flags: Flags::NONE, sequence: 1, body };
-    let waiting = || ClientHello::new(ephemeral(8), identity.public()).sent(&preamble, &hello);
+    let waiting = |sent: &Frame| {
+        let mut bytes = BytesMut::from(&preamble[..]);
+        sent.encode(&mut bytes);
+        ClientHello::new(ephemeral(8), identity.public()).sent(&bytes)
+    };
 
     let answer = Frame { command: hello.command | RESPONSE_BIT, ..hello.clone() };
-    assert!(waiting().finish(&answer).is_err(), "an unsigned answer was believed");
+    assert!(waiting(&hello).finish(&answer).is_err(), "an unsigned answer was believed");
 
     let Ok(handshake) = Codec::Binary.decode::<HandShake>("HandShake", &hello.body) else { return };
     let Ok(server) = ServerHello::new(&preamble, &hello, &handshake) else { return };
@@ -119,8 +123,7 @@ pub fn handshake(input: &[u8]) {
     let mut body = BytesMut::new();
     Codec::Binary.encode(&ack, &mut body);
     let answer = Frame { body: body.freeze(), ..answer };
-    assert!(waiting().finish(&answer).is_ok(), "the gate's own answer was refused");
+    assert!(waiting(&hello).finish(&answer).is_ok(), "the gate's own answer was refused");
     let other = Frame { sequence: 2, ..hello.clone() };
-    let other = ClientHello::new(ephemeral(8), identity.public()).sent(&preamble, &other);
-    assert!(other.finish(&answer).is_err(), "an answer to other words was believed");
+    assert!(waiting(&other).finish(&answer).is_err(), "an answer to other words was believed");
 }

@@ -21,7 +21,7 @@ mod schedule;
 mod suite;
 mod transcript;
 
-pub use agree::{ClientHello, ClientWaiting, EphemeralKey, HelloError, ServerHello};
+pub use agree::{BadKeyShare, ClientHello, ClientWaiting, EphemeralKey, HelloError, OfferError, ServerHello};
 pub use direction::{OpenError, Opener, Sealer, TAG_LEN};
 pub use identity::{BadIdentityKey, IdentityKey, IdentityPublicKey};
 pub use schedule::{Agreed, Keys, REKEY_AFTER};

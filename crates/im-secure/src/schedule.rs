@@ -24,9 +24,9 @@ use zeroize::Zeroizing;
 use crate::direction::{Opener, Sealer};
 use crate::suite::Suite;
 
-/// Frames that one key seals before it is replaced. At the greatest frame (512 KiB) that is 2^35 AES
-/// blocks, where AES-GCM's bound still leaves an attacker under 2^-58; it also keeps the counter far
-/// from its end.
+/// Frames that one key seals before it is replaced. Were each of them the greatest there is (2 MiB),
+/// that would be 2^37 AES blocks, where AES-GCM's bound still leaves an attacker under 2^-54. It also
+/// keeps the counter far from its end.
 pub const REKEY_AFTER: u64 = 1 << 20;
 
 /// A derived secret; wiped when it is dropped.

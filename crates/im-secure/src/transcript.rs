@@ -16,13 +16,19 @@ use proto_codec::{Frame, Header, PREAMBLE_LEN};
 pub(crate) struct Said(Context);
 
 impl Said {
-    /// Takes up the client's part.
-    pub(crate) fn by_client(preamble: &[u8; PREAMBLE_LEN], handshake: &Frame) -> Self {
+    /// Takes up the client's part, as the client wrote it.
+    pub(crate) fn sent(bytes: &[u8]) -> Self {
         let mut hash = Context::new(&SHA256);
-        hash.update(preamble);
-        hash.update(&handshake.header().to_bytes());
-        hash.update(&handshake.body);
+        hash.update(bytes);
         Self(hash)
+    }
+
+    /// Takes up the client's part, as it was received.
+    pub(crate) fn received(preamble: &[u8; PREAMBLE_LEN], handshake: &Frame) -> Self {
+        let mut said = Self::sent(preamble);
+        said.0.update(&handshake.header().to_bytes());
+        said.0.update(&handshake.body);
+        said
     }
 
     /// Takes up the gate's part and gives the hash of the whole.

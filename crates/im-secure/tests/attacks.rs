@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use im_proto::client::{Command, Encryption, HandShake, HandShakeAck};
 use im_proto::{SessionId, UserId};
 use im_secure::{
-    Agreed, ClientHello, ClientWaiting, EphemeralKey, HelloError, IdentityKey, Keys, OpenError, Opener, Sealer,
-    ServerHello, Suite, TAG_LEN, fuzzing,
+    Agreed, BadKeyShare, ClientHello, ClientWaiting, EphemeralKey, HelloError, IdentityKey, Keys, OfferError,
+    OpenError, Opener, Sealer, ServerHello, Suite, TAG_LEN, fuzzing,
 };
 use proptest::prelude::*;
 use proto_codec::{CodecId, Deframer, Encode, Flags, Frame, Hop, PREAMBLE_LEN, Preamble, RESPONSE_BIT};
@@ -37,6 +37,13 @@ fn hello() -> HandShake {
     }
 }
 
+/// All that a client has written after its first frame.
+fn written(first: &Frame) -> BytesMut {
+    let mut bytes = BytesMut::from(&PREAMBLE[..]);
+    first.encode(&mut bytes);
+    bytes
+}
+
 fn ack() -> HandShakeAck {
     HandShakeAck {
         signature: Bytes::new(),
@@ -53,14 +60,14 @@ fn half_way() -> (ClientWaiting, Frame, HandShake) {
     let client = ClientHello::new(ephemeral(1), identity(9).public());
     let handshake = client.offer(hello());
     let sent = frame(Command::HandShake.number(), 1, &handshake);
-    (client.sent(&PREAMBLE, &sent), sent, handshake)
+    (client.sent(&written(&sent)), sent, handshake)
 }
 
 fn gate_answers(
     sent: &Frame,
     handshake: &HandShake,
     identity: &IdentityKey,
-) -> Result<(HandShakeAck, Agreed), HelloError> {
+) -> Result<(HandShakeAck, Agreed), OfferError> {
     ServerHello::new(&PREAMBLE, sent, handshake)?.answer(identity, &ephemeral(2), ack())
 }
 
@@ -280,8 +287,8 @@ fn the_gate_takes_the_first_suite_that_it_knows() {
     };
     let unknown = Encryption::Unknown(77);
     assert_eq!(chosen(vec![unknown, Encryption::Aes128Gcm, Encryption::ChaCha20Poly1305]), Ok(Encryption::Aes128Gcm));
-    assert_eq!(chosen(vec![Encryption::None, unknown]), Err(HelloError::NoSuite));
-    assert_eq!(chosen(vec![]), Err(HelloError::NoSuite));
+    assert_eq!(chosen(vec![Encryption::None, unknown]), Err(OfferError::NoSuite));
+    assert_eq!(chosen(vec![]), Err(OfferError::NoSuite));
 }
 
 /// The points of small order: agreeing with one gives zeros, whatever the own key is.
@@ -314,11 +321,11 @@ fn key_shares_that_give_no_secret_are_refused_by_both_sides() {
         let key_share = Bytes::copy_from_slice(&point);
         let handshake = HandShake { key_share: key_share.clone(), ..handshake.clone() };
         let refused = gate_answers(&sent, &handshake, &identity(9)).err();
-        assert_eq!(refused, Some(HelloError::BadKeyShare), "{point:02x?}");
+        assert_eq!(refused, Some(OfferError::BadKeyShare(BadKeyShare)), "{point:02x?}");
     }
     for length in [0, 31] {
         let handshake = HandShake { key_share: vec![9; length].into(), ..handshake.clone() };
-        assert_eq!(gate_answers(&sent, &handshake, &identity(9)).err(), Some(HelloError::BadKeyShare));
+        assert_eq!(gate_answers(&sent, &handshake, &identity(9)).err(), Some(OfferError::BadKeyShare(BadKeyShare)));
     }
 }
 
@@ -337,7 +344,7 @@ proptest! {
         let (_, sent, mut handshake) = half_way();
         handshake.suites = vec![Suite::ALL[suite].wire()];
         let heard = frame(sent.command, 1, &handshake);
-        let client = ClientHello::new(ephemeral(1), identity(9).public()).sent(&PREAMBLE, &heard);
+        let client = ClientHello::new(ephemeral(1), identity(9).public()).sent(&written(&heard));
         let (ack, gate) = gate_answers(&heard, &handshake, &identity(9)).unwrap();
         let mut opener = client.finish(&ack_frame(&ack)).unwrap().handshake_keys().opener;
         let flags = if refused { Flags::REFUSED } else { Flags::NONE };

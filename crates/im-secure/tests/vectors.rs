@@ -114,7 +114,8 @@ fn connection(suite: Suite) -> Value {
 
     // The crate comes to the same.
     let identity = IdentityKey::from_seed(&unhex(IDENTITY_SEED).try_into().unwrap()).unwrap();
-    let client = ClientHello::new(ephemeral(CLIENT_PRIVATE), identity.public()).sent(&preamble, &hello_frame);
+    let client =
+        ClientHello::new(ephemeral(CLIENT_PRIVATE), identity.public()).sent(&[&preamble[..], &hello_bytes].concat());
     let server = ServerHello::new(&preamble, &hello_frame, &hello).unwrap();
     let plain = HandShakeAck { signature: Bytes::new(), key_share: Bytes::new(), ..ack.clone() };
     let (given, gate_agreed) = server.answer(&identity, &ephemeral(GATE_PRIVATE), plain).unwrap();
