@@ -17,7 +17,7 @@ mod typescript;
 pub enum Language {
     /// Python 3.9 or later, with its standard library only.
     Python,
-    /// TypeScript for Node 20 or later, or any other ES2022.
+    /// TypeScript for Node 18 or later, or any other ES2022.
     TypeScript,
 }
 

@@ -1,4 +1,4 @@
-//! TypeScript: one module without imports, for Node 20 and anything else that has ES2022.
+//! TypeScript: one module without imports, for Node 18 and anything else that has ES2022.
 
 use im_proto::commands::Sender;
 use proto_codec::schema::{EnumSchema, FieldSchema, StructSchema, Type, UnionSchema, plain_doc};

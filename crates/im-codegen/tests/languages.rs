@@ -1,5 +1,5 @@
 //! The generated codecs, in their own languages, against the vectors. Needs `python3` (3.9) and
-//! `node` (20); `SIM_SKIP_CLIENTS=1` leaves these tests out.
+//! `node` (18); `SIM_SKIP_CLIENTS=1` leaves these tests out.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
