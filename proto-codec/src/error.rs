@@ -62,15 +62,22 @@ pub enum DecodeError {
         /// Where in the line.
         column: u32,
     },
-    /// This codec is named in the protocol but not built into this peer.
-    #[error("{what}: codec is not available")]
-    CodecUnavailable {
-        /// The message.
-        what: &'static str,
-    },
 }
 
 impl DecodeError {
+    /// A short name that stays as it is: the vectors and other languages compare it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::Trailing { .. } => "trailing",
+            Self::TooLong { .. } => "too_long",
+            Self::BadUtf8 { .. } => "bad_utf8",
+            Self::BadValue { .. } => "bad_value",
+            Self::BadVarint { .. } => "bad_varint",
+            Self::BadText { .. } => "bad_text",
+        }
+    }
+
     /// What was being read.
     pub const fn what(&self) -> &'static str {
         match self {
@@ -80,8 +87,7 @@ impl DecodeError {
             | Self::BadUtf8 { what }
             | Self::BadValue { what, .. }
             | Self::BadVarint { what }
-            | Self::BadText { what, .. }
-            | Self::CodecUnavailable { what } => what,
+            | Self::BadText { what, .. } => what,
         }
     }
 }
@@ -104,6 +110,12 @@ pub enum FrameError {
         /// The version that was sent.
         version: u8,
     },
+    /// The preamble names a codec for the handshake that is not spoken here.
+    #[error("codec {codec} is not spoken here")]
+    BadCodec {
+        /// The byte that was sent.
+        codec: u8,
+    },
     /// Reserved bytes of the preamble are not zero.
     #[error("reserved bytes of the preamble are not zero")]
     BadReserved,
@@ -121,4 +133,19 @@ pub enum FrameError {
         /// The whole flags field.
         bits: u16,
     },
+}
+
+impl FrameError {
+    /// A short name that stays as it is: the vectors and other languages compare it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::BadMagic => "bad_magic",
+            Self::BadHop { .. } => "bad_hop",
+            Self::BadVersion { .. } => "bad_version",
+            Self::BadCodec { .. } => "bad_codec",
+            Self::BadReserved => "bad_reserved",
+            Self::TooLong { .. } => "too_long",
+            Self::UnknownFlags { .. } => "unknown_flags",
+        }
+    }
 }

@@ -244,6 +244,11 @@ fn versions_meet_in_every_codec() {
         let filled = v3::Note { tags: vec![], stars: 0, author: None, ..note_v3() };
         assert_eq!(read(*codec, &note_v1()), Ok(filled), "{codec:?}");
     }
+    // An option of nothing is not the same as no option.
+    for codec in Codec::ALL {
+        let empty = v3::Note { author: Some(String::new()), ..note_v3() };
+        assert_eq!(read(*codec, &empty), Ok(empty), "{codec:?}");
+    }
     // An appended field may come without the one before it.
     let json = Bytes::from_static(br#"{"stars":3,"text":"milk","id":7}"#);
     let filled = v3::Note { tags: vec![], author: None, ..note_v3() };

@@ -213,6 +213,8 @@ fn protobuf_is_the_standards_wire() {
     // In any order, with unknown fields of every kind, and again: the last counts, messages are merged.
     let odd = b"\x22\x05never\x18\x07\x7d\0\0\0\0\x12\x03m-1\x79\0\0\0\0\0\0\0\0\x18\x01\x22\x05hello\x7a\x01x\x78\x05\x0a\0\x0a\x03\x0a\x01b";
     assert_eq!(from_protobuf(odd), Ok(sent));
+    let halves = from_protobuf::<GetMsg>(b"\x0a\x02\x08\x01\x0a\x02\x10\x02");
+    assert_eq!(halves, Ok(GetMsg { after: Position { epoch: Epoch(1), seq: Seq(2) }, limit: 0 }));
     // Of a oneof, the last stands.
     let group = from_protobuf::<SendMsg>(b"\x0a\x06\x0a\x01b\x12\x01g\x12\x03m-1").unwrap();
     assert_eq!(group.to, Target::Group(im_proto::GroupId::new("g").unwrap()));
