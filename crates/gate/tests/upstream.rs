@@ -140,7 +140,8 @@ async fn requests_go_to_the_first_route_that_is_up() {
     master.events.up().await;
     standby.events.up().await;
     let mut client = world.login("a").await;
-    (master.session_up().await, standby.session_up().await);
+    master.session_up().await;
+    standby.session_up().await;
     let asked = client.ask(Command::GetMsg, &Empty {}).await;
     master.forward().await;
     master.stop().await;

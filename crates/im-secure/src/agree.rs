@@ -209,3 +209,41 @@ impl fmt::Debug for ServerHello {
         f.debug_struct("ServerHello").field("suite", &self.suite).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proto_codec::CodecId;
+
+    use super::*;
+
+    /// A gate that signs a point of small order is the pinned one, and still not believed.
+    #[test]
+    fn a_client_refuses_a_signed_key_share_that_gives_no_secret() {
+        let identity = IdentityKey::from_seed(&[9; 32]).unwrap();
+        let mut one = [0; 32];
+        one[0] = 1;
+        for (key_share, refused) in [(&[0; 32][..], true), (&one, true), (&[9; 31], true), (&[9; 32], false)] {
+            let client = ClientHello::new(EphemeralKey::from_bytes([1; 32]), identity.public()).sent(b"words");
+            let mut ack = HandShakeAck {
+                signature: Bytes::from_static(&[0; SIGNATURE_LEN as usize]),
+                version: 1,
+                codec: CodecId::Binary,
+                encryption: Encryption::ChaCha20Poly1305,
+                frame_len_max: 1,
+                key_share: Bytes::copy_from_slice(key_share),
+            };
+            let frame = |ack: &HandShakeAck| {
+                let mut body = BytesMut::new();
+                ack.encode(&mut body);
+                Frame { command: 0x81, flags: Flags::NONE, sequence: 1, body: body.freeze() }
+            };
+            let unsigned = frame(&ack);
+            let hash = Said::sent(b"words").by_gate(unsigned.header(), &unsigned.body[SIGNATURE_FIELD_LEN..]);
+            ack.signature = identity.sign(&hash).into();
+            let error = client.finish(&frame(&ack)).err();
+            assert_eq!(error, refused.then_some(HelloError::BadKeyShare(BadKeyShare)), "{key_share:02x?}");
+        }
+    }
+}

@@ -315,7 +315,7 @@ fn small_order() -> Vec<[u8; 32]> {
 }
 
 #[test]
-fn key_shares_that_give_no_secret_are_refused_by_both_sides() {
+fn a_gate_refuses_key_shares_that_give_no_secret() {
     let (_, sent, handshake) = half_way();
     for point in small_order() {
         let key_share = Bytes::copy_from_slice(&point);

@@ -16,6 +16,7 @@ use im_proto::client::SendMsg;
 use im_proto::{DeviceId, Position};
 use im_session::client::ConnectionLimits;
 use parking_lot::Mutex;
+use proto_codec::Codec;
 use tokio::time::sleep;
 
 use crate::broken::Planted;
@@ -76,6 +77,9 @@ impl App {
             self.kept.lock().unacked.clear();
         }
         let mut config = ClientConfig::new(gate_addresses(), DeviceId::new(&self.plan.device)?);
+        // Devices of every codec live in one world.
+        let kind = self.plan.device.bytes().map(usize::from).sum::<usize>() % Codec::ALL.len();
+        config.codec = Codec::ALL[kind];
         config.connect_timeout = Duration::from_secs(1);
         config.call_timeout = Duration::from_secs(5);
         config.connection = ConnectionLimits { patience: Duration::from_secs(3), ..ConnectionLimits::default() };

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use gate::{Gate, GateConfig};
+use gate::{Encryption, Gate, GateConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::LinkConfig;
 use im_link::tls::LinkTls;
@@ -101,6 +101,7 @@ impl Cluster {
                 keep_alive: Duration::from_secs(5),
                 heartbeat: Duration::from_secs(1),
             },
+            encryption: Encryption::Off,
             connections_max: 100,
             outbound_bytes_max: 1024 * 1024,
             client_in_flight_max: 64,

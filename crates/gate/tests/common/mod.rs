@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gate::{Gate, GateConfig, GateSessionConfig};
+use gate::{Encryption, Gate, GateConfig, GateSessionConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::{LinkEvents, MemoryNetwork, Recorder};
 use im_link::tls::LinkTls;
@@ -85,6 +85,7 @@ impl World {
             link_tls: LinkTls::Plain,
             link: LinkConfig::default(),
             session: GateSessionConfig::default(),
+            encryption: Encryption::Off,
             connections_max: 100,
             outbound_bytes_max: OUTBOUND_MAX,
             client_in_flight_max: CLIENT_IN_FLIGHT,

@@ -167,7 +167,7 @@ impl FakeGate {
                     frame_len_max: 65536,
                     key_share: Bytes::new(),
                 }
-                    .encode(out);
+                .encode(out);
             }),
             Command::Auth => {
                 let auth: Auth = decode(&request.body);

@@ -1,0 +1,191 @@
+//! The body of the fuzz target `handshake`: a gate's session fed with any bytes. The target under
+//! `fuzz/` calls it, and so does a test, over kept inputs and random bytes.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use im_proto::client::{Auth, Command};
+use im_proto::limits::CLIENT_FRAME_LEN_MAX;
+use im_proto::{Refusal, RefusalCode, SessionId, UserId};
+use im_secure::{EphemeralKey, IdentityKey};
+use proto_codec::{Decode, Deframer, Describe, Encode, Flags, Frame, FrameError, Header, PREAMBLE_LEN};
+
+use crate::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
+
+/// Bytes of a translated body for each byte of the client's, and beside: a field that protocol buffers
+/// leave out is its default, written in full.
+const TRANSLATED_PER_BYTE_MAX: usize = 4;
+const TRANSLATED_BESIDE_MAX: usize = 64;
+
+/// The first byte of `input` says how the gate is set up, the second in which pieces the rest arrives.
+/// However it arrives, the session does the same; it answers one frame with one action, and holds no
+/// more than one frame.
+pub fn gate_session(now: Instant, input: &[u8]) {
+    let Some(([settings, piece], stream)) = input.split_first_chunk() else { return };
+    let whole = Shell::run(now, *settings, stream.chunks(stream.len().max(1)));
+    let pieces = Shell::run(now, *settings, stream.chunks(usize::from(*piece).max(1)));
+    assert_eq!(whole, pieces, "the split changed what the session does");
+}
+
+/// What a gate does around a session, without a socket.
+struct Shell {
+    session: GateSession,
+    config: GateSessionConfig,
+    now: Instant,
+    token_is_good: bool,
+    actions: Vec<Action>,
+}
+
+impl Shell {
+    fn run<'a>(now: Instant, settings: u8, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Action> {
+        let encryption = match settings & 3 {
+            0 => EncryptionPolicy::Off,
+            1 => EncryptionPolicy::Required,
+            _ => EncryptionPolicy::Allowed,
+        };
+        let (config, session) = (GateSessionConfig::default(), GateSession::new(now, encryption));
+        let token_is_good = settings & 4 == 0;
+        let mut shell = Self { session, config, now, token_is_good, actions: Vec::new() };
+        let mut buffer = BytesMut::new();
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            shell.take(&mut buffer);
+            if shell.is_closed() {
+                break;
+            }
+            assert!(buffer.len() < Header::LEN + CLIENT_FRAME_LEN_MAX as usize, "a whole frame was left lying");
+        }
+        shell.end();
+        shell.actions
+    }
+
+    fn take(&mut self, buffer: &mut BytesMut) {
+        while !self.is_closed() {
+            self.now += Duration::from_millis(1);
+            if self.session.wants_preamble() {
+                if buffer.len() < PREAMBLE_LEN {
+                    return;
+                }
+                let preamble = buffer.split_to(PREAMBLE_LEN);
+                let preamble = preamble[..].try_into().expect("just cut to this length");
+                let action = self.session.on_preamble(preamble);
+                assert!(matches!(action, Action::None | Action::Close(CloseReason::Framing(_))), "{action:?}");
+                self.actions.push(action);
+                continue;
+            }
+            match Deframer::new(CLIENT_FRAME_LEN_MAX).next(buffer) {
+                None => return,
+                Some(Ok(frame)) => self.frame(frame),
+                Some(Err(error)) => {
+                    let action = self.session.on_framing_error(error);
+                    assert_eq!(action, Action::Close(CloseReason::Framing(error)));
+                    self.actions.push(action);
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        assert!(self.session.wants_frames(), "every step was answered at once");
+        let (sent, length) = (frame.sequence, frame.body.len());
+        let logged_in = self.actions.iter().any(|action| matches!(action, Action::LoggedIn(..)));
+        let action = self.session.on_frame(self.now, frame);
+        match &action {
+            Action::None => panic!("a frame that was wanted was not answered"),
+            Action::AgreeKeys | Action::Welcome(..) | Action::CheckToken(_) => {
+                assert!(!logged_in, "{action:?} behind the login");
+            }
+            Action::LoggedIn(..) => panic!("logged in without a token"),
+            Action::HeartBeat(sequence) => assert!(logged_in && *sequence == sent),
+            Action::Forward { sequence, command, body } => {
+                assert!(logged_in && *sequence == sent, "{command:?} before the login");
+                let max = TRANSLATED_PER_BYTE_MAX * length + TRANSLATED_BESIDE_MAX;
+                assert!(body.len() <= max, "{command:?}: {} bytes made of {length}", body.len());
+            }
+            Action::Refuse(sequence, _, refusal) => {
+                assert!(logged_in && *sequence == sent);
+                self.can_be_said(refusal);
+            }
+            Action::Close(CloseReason::Protocol(_, _, refusal)) => self.can_be_said(refusal),
+            Action::Close(_) => {}
+        }
+        if let Action::Welcome(_, ack) = &action {
+            self.welcomed();
+            self.can_be_said(ack);
+        }
+        let next = match &action {
+            Action::AgreeKeys => Some(self.agree()),
+            Action::CheckToken(auth) => Some(self.check(auth)),
+            _ => None,
+        };
+        self.actions.push(action);
+        self.actions.extend(next);
+    }
+
+    fn welcomed(&self) {
+        let before = self.actions.iter().filter(|action| matches!(action, Action::Welcome(..)));
+        assert_eq!(before.count(), 0, "welcomed twice");
+    }
+
+    fn agree(&mut self) -> Action {
+        assert!(!self.session.wants_frames(), "takes frames before keys are agreed");
+        let identity = IdentityKey::from_seed(&[7; 32]).expect("any 32 bytes are a seed");
+        let action = self.session.on_keys(&identity, &EphemeralKey::from_bytes([9; 32]));
+        match &action {
+            Action::Welcome(_, ack) => {
+                self.welcomed();
+                self.can_be_said(ack);
+                assert!(self.session.take_sealer().is_some(), "welcomed without a key");
+            }
+            Action::Close(CloseReason::Protocol(_, _, refusal)) => {
+                assert_eq!(refusal.code, RefusalCode::BadKeyShare);
+            }
+            other => panic!("{other:?} instead of an agreement"),
+        }
+        action
+    }
+
+    fn check(&mut self, auth: &Auth) -> Action {
+        assert!(!self.session.wants_frames(), "takes frames before the token is checked");
+        self.can_be_said(auth);
+        if self.token_is_good {
+            let user = UserId::new("fuzz").expect("a short word is a user id");
+            let action = self.session.on_login(self.now, &self.config, user, SessionId(3), 5);
+            let Action::LoggedIn(_, ack) = &action else { panic!("{action:?} instead of a login") };
+            self.can_be_said(ack);
+            action
+        } else {
+            let action = self.session.on_login_refused(RefusalCode::BadToken.into());
+            assert!(matches!(action, Action::Close(CloseReason::Protocol(..))), "{action:?}");
+            action
+        }
+    }
+
+    /// What goes to the client is what the client will read.
+    fn can_be_said<M: Encode + Decode + Describe + PartialEq + std::fmt::Debug>(&self, message: &M) {
+        let (codec, mut out) = (self.session.codec(), BytesMut::new());
+        codec.encode(message, &mut out);
+        assert_eq!(codec.decode::<M>("message", &out.freeze()).as_ref(), Ok(message));
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.actions.last(), Some(Action::Close(_)))
+    }
+
+    /// The stream is over: a session that is closed stays so, and one that is not has a deadline.
+    fn end(&mut self) {
+        if self.is_closed() {
+            let command = Command::HeartBeat.number();
+            let frame = Frame { command, flags: Flags::NONE, sequence: 1, body: Bytes::new() };
+            assert!(!self.session.wants_frames() && !self.session.wants_preamble());
+            assert_eq!(self.session.on_frame(self.now, frame), Action::None);
+            assert_eq!(self.session.on_framing_error(FrameError::BadMagic), Action::None);
+        }
+        let deadline = self.session.deadline(&self.config);
+        assert!(deadline <= self.now + self.config.keep_alive.max(self.config.login_timeout));
+        let closes = matches!(self.session.on_timeout(deadline, &self.config), Action::Close(_));
+        assert_ne!(closes, self.is_closed(), "closes once, and never not");
+        let late: Refusal = RefusalCode::BadToken.into();
+        assert_eq!(self.session.on_login_refused(late), Action::None, "a late answer to a token");
+    }
+}
