@@ -2,6 +2,7 @@
 
 import json
 import unittest
+from dataclasses import dataclass
 from pathlib import Path
 
 import sim_protocol as p
@@ -75,6 +76,45 @@ class Messages(unittest.TestCase):
         self.assertEqual(body[-1], 0)
         later = body[:-1] + b"\x02" + b"\x03new" + b"\x00"
         self.assertEqual(p.HeartBeatAck.decode(later), ack)
+
+
+@dataclass
+class Old(p.Struct):
+    first: p.Position
+
+
+@dataclass
+class Later(p.Struct):
+    first: p.Position
+    second: str
+    third: str
+
+
+FIRST = p._Field("first", "first", "Later.first", p.Position.TYPE, 1, lambda: None)
+Old.TYPE = p._Struct(Old, "Later", False, [FIRST])
+Later.TYPE = p._Struct(Later, "Later", False, [
+    FIRST,
+    p._Field("second", "second", "Later.second", p._Text(9), 2, lambda: "none"),
+    p._Field("third", "third", "Later.third", p._Text(9), 3, lambda: "none"),
+])
+
+
+class Versions(unittest.TestCase):
+    def test_appended_fields_are_read_skipped_and_filled(self):
+        place = p.Position(1, 2)
+        body = Later(place, "b", "c").encode()
+        self.assertEqual(body.hex(), "0000000000000001" + "0000000000000002" + "02" + "020162" + "020163")
+        self.assertEqual(Later.decode(body), Later(place, "b", "c"))
+        self.assertEqual(Old.decode(body), Old(place))
+        self.assertEqual(Later.decode(Old(place).encode()), Later(place, "none", "none"))
+        self.assertEqual(Later.decode_json(Old(place).encode_json()), Later(place, "none", "none"))
+
+    def test_an_appended_field_fills_its_length(self):
+        front = p.Position(1, 2).encode()
+        for tail, kind in [(b"\x01\x03\x01b\0", "Trailing"), (b"\x01\x01\x01b", "Missing")]:
+            with self.assertRaises(p.DecodeError) as refused:
+                Later.decode(front + tail)
+            self.assertEqual(refused.exception.kind, kind)
 
 
 class Refused(unittest.TestCase):

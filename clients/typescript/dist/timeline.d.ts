@@ -2,8 +2,10 @@
  * The client's side of a timeline: hands out every entry once and in order, and keeps the position.
  * There is never more than one pull under way.
  */
-import type { Connection } from "./connection.js";
+import { type Connection } from "./connection.js";
 import * as p from "./protocol.js";
+/** All that a timeline needs of a connection. */
+export type Requests = Pick<Connection, "call">;
 export interface Taker {
     /** Takes one entry. The position moves when this has resolved. */
     take(entry: p.Entry): Promise<void> | void;
@@ -23,14 +25,16 @@ export declare class Timeline {
     private pullIsDue;
     constructor(position: p.Position, taker: Taker);
     /** Pulls until nothing is left. */
-    sync(connection: Connection): Promise<void>;
+    sync(connection: Requests): Promise<void>;
     /** What a notify asks for: take the entry if it is the next one, else pull. */
-    notified(connection: Connection, { head, entry, query_after_ms }: p.NewMsg): Promise<void>;
+    notified(connection: Requests, { head, entry, query_after_ms }: p.NewMsg): Promise<void>;
     /** What a heartbeat's head asks for: a pull, if a notify was lost. */
-    reached(connection: Connection, head: p.Position): Promise<void>;
+    reached(connection: Requests, head: p.Position): Promise<void>;
     private isBehind;
     private next;
     private pull;
+    /** `null` when the server's timeline ends before the position: it has lost its end. */
+    private page;
     private take;
     private moveTo;
 }

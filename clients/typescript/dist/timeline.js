@@ -1,3 +1,8 @@
+/**
+ * The client's side of a timeline: hands out every entry once and in order, and keeps the position.
+ * There is never more than one pull under way.
+ */
+import { Refused } from "./connection.js";
 import * as p from "./protocol.js";
 export class Timeline {
     position;
@@ -49,7 +54,12 @@ export class Timeline {
     async pull(connection) {
         for (;;) {
             const asked = this.position;
-            const page = await connection.call(p.Command.GetMsg, { after: asked, limit: 0 });
+            const page = await this.page(connection, asked);
+            if (page === null) {
+                this.taker.restored?.();
+                await this.moveTo({ epoch: 0n, seq: 0n });
+                continue;
+            }
             if (page.head.epoch !== asked.epoch) {
                 if (asked.epoch !== 0n)
                     this.taker.restored?.();
@@ -69,6 +79,17 @@ export class Timeline {
             }
             if (!page.has_more)
                 return;
+        }
+    }
+    /** `null` when the server's timeline ends before the position: it has lost its end. */
+    async page(connection, after) {
+        try {
+            return await connection.call(p.Command.GetMsg, { after, limit: 0 });
+        }
+        catch (error) {
+            if (error instanceof Refused && error.refusal.code === p.RefusalCode.BadPosition)
+                return null;
+            throw error;
         }
     }
     async take(entry) {

@@ -2,8 +2,11 @@
  * The client's side of a timeline: hands out every entry once and in order, and keeps the position.
  * There is never more than one pull under way.
  */
-import type { Connection } from "./connection.js";
+import { Refused, type Connection } from "./connection.js";
 import * as p from "./protocol.js";
+
+/** All that a timeline needs of a connection. */
+export type Requests = Pick<Connection, "call">;
 
 export interface Taker {
   /** Takes one entry. The position moves when this has resolved. */
@@ -25,7 +28,7 @@ export class Timeline {
   constructor(public position: p.Position, private readonly taker: Taker) {}
 
   /** Pulls until nothing is left. */
-  sync(connection: Connection): Promise<void> {
+  sync(connection: Requests): Promise<void> {
     if (this.pullIsDue) return this.turn;
     this.pullIsDue = true;
     return this.next(() => {
@@ -35,7 +38,7 @@ export class Timeline {
   }
 
   /** What a notify asks for: take the entry if it is the next one, else pull. */
-  notified(connection: Connection, { head, entry, query_after_ms }: p.NewMsg): Promise<void> {
+  notified(connection: Requests, { head, entry, query_after_ms }: p.NewMsg): Promise<void> {
     return this.next(async () => {
       if (!this.isBehind(head)) return;
       if (entry !== null && head.epoch === this.position.epoch && head.seq === this.position.seq + 1n) {
@@ -47,7 +50,7 @@ export class Timeline {
   }
 
   /** What a heartbeat's head asks for: a pull, if a notify was lost. */
-  async reached(connection: Connection, head: p.Position): Promise<void> {
+  async reached(connection: Requests, head: p.Position): Promise<void> {
     if (this.isBehind(head)) await this.sync(connection);
   }
 
@@ -61,10 +64,15 @@ export class Timeline {
     return turn;
   }
 
-  private async pull(connection: Connection): Promise<void> {
+  private async pull(connection: Requests): Promise<void> {
     for (;;) {
       const asked = this.position;
-      const page = await connection.call<p.MsgPage>(p.Command.GetMsg, { after: asked, limit: 0 } satisfies p.GetMsg);
+      const page = await this.page(connection, asked);
+      if (page === null) {
+        this.taker.restored?.();
+        await this.moveTo({ epoch: 0n, seq: 0n });
+        continue;
+      }
       if (page.head.epoch !== asked.epoch) {
         if (asked.epoch !== 0n) this.taker.restored?.();
         await this.moveTo({ epoch: page.head.epoch, seq: 0n });
@@ -79,6 +87,16 @@ export class Timeline {
         if (entry.seq > this.position.seq) await this.take(entry);
       }
       if (!page.has_more) return;
+    }
+  }
+
+  /** `null` when the server's timeline ends before the position: it has lost its end. */
+  private async page(connection: Requests, after: p.Position): Promise<p.MsgPage | null> {
+    try {
+      return await connection.call<p.MsgPage>(p.Command.GetMsg, { after, limit: 0 } satisfies p.GetMsg);
+    } catch (error) {
+      if (error instanceof Refused && error.refusal.code === p.RefusalCode.BadPosition) return null;
+      throw error;
     }
   }
 

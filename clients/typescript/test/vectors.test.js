@@ -72,6 +72,28 @@ test("fields of a later version are skipped", () => {
   assert.deepEqual(p.decode(p.HeartBeatAck, later), ack);
 });
 
+test("fields appended by a later version are read, and filled where an older one sent", () => {
+  const field = (name, type, since, fallback) => ({ name, path: `Later.${name}`, type, since, fallback });
+  const first = field("first", p.Position, 1, () => null);
+  const old = new p.StructType("Later", false, [first]);
+  const later = new p.StructType("Later", false, [
+    first,
+    field("second", p.Address, 2, () => ({ text: "none" })),
+    field("third", p.Address, 3, () => ({ text: "none" })),
+  ]);
+  const value = { first: { epoch: 1n, seq: 2n }, second: { text: "b" }, third: { text: "c" } };
+  const body = p.encode(later, value);
+  assert.equal(hex(body), "0000000000000001" + "0000000000000002" + "02" + "020162" + "020163");
+  assert.deepEqual(p.decode(later, body), value);
+  assert.deepEqual(p.decode(old, body), { first: value.first });
+  const none = { text: "none" };
+  assert.deepEqual(p.decode(later, p.encode(old, value)), { first: value.first, second: none, third: none });
+  assert.deepEqual(p.decodeJson(later, p.encodeJson(old, value)), { first: value.first, second: none, third: none });
+  // An appended field must fill its length.
+  assert.throws(() => p.decode(later, Uint8Array.of(...body.subarray(0, 16), 1, 3, 1, 0x62, 0)), refused("Trailing"));
+  assert.throws(() => p.decode(later, Uint8Array.of(...body.subarray(0, 16), 1, 1, 1, 0x62)), refused("Missing"));
+});
+
 test("every refused byte string is refused for its reason", () => {
   const ours = rows("refused-v1.json").filter((row) => ["preamble", "frame"].includes(row.kind) || row.kind in p.BODIES);
   assert.ok(ours.length > 60);

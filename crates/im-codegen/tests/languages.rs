@@ -28,6 +28,11 @@ fn typescript_passes_the_vectors() {
 }
 
 #[test]
+fn the_typescript_timeline_keeps_its_rules() {
+    run("typescript", "node", &["--test", "test/timeline.test.js"]);
+}
+
+#[test]
 fn the_built_javascript_is_of_the_kept_typescript() {
     run("typescript", "node", &["--test", "test/build.test.js"]);
 }
