@@ -203,3 +203,36 @@ async fn watch(gate: Arc<Gate>, context: Context) {
         () = looking => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use im_auth::keys;
+
+    use super::*;
+
+    #[test]
+    fn encryption_is_off_by_default_and_needs_an_identity_otherwise() {
+        let off = GateSettings::default();
+        assert!(matches!(off.encryption(), Ok(Encryption::Off)));
+
+        let required = |identity_key| GateSettings {
+            encryption: EncryptionMode::Required,
+            identity_key,
+            ..GateSettings::default()
+        };
+        let error = required(None).encryption().unwrap_err();
+        assert!(error.to_string().contains("identity_key"), "{error}");
+
+        let dir = tempfile::tempdir().unwrap();
+        let pinned = keys::load_or_create_identity(dir.path()).unwrap();
+        let private = dir.path().join(keys::IDENTITY_PRIVATE_FILE);
+        let Ok(Encryption::Required(identity)) = required(Some(private)).encryption() else { panic!("it has its key") };
+        assert_eq!(identity.public().as_bytes(), pinned.as_bytes());
+        assert_eq!(keys::load_or_create_identity(dir.path()).unwrap(), pinned, "an identity stays");
+
+        let public = dir.path().join(keys::IDENTITY_PUBLIC_FILE);
+        assert!(required(Some(public)).encryption().is_err(), "a public key is no identity");
+    }
+}

@@ -250,6 +250,16 @@ fn a_frame_changed_on_the_way_up_ends_the_connection() {
 }
 
 #[test]
+fn a_plain_frame_on_the_way_up_ends_the_connection() {
+    let (_, mut gate) = ready();
+    let mut up = BytesMut::new();
+    Frame::encode_message(Command::ReadMsg.number(), Flags::NONE, 9, &Empty {}, &mut up);
+    gate.take(up);
+    assert!(gate.requests.is_empty());
+    assert!(matches!(&gate.closed, Some(CloseReason::Protocol(0, 0, r)) if r.code == RefusalCode::NotAuthentic));
+}
+
+#[test]
 fn a_frame_changed_repeated_or_forged_on_the_way_down_ends_the_connection() {
     let answer = |change: fn(&mut BytesMut)| {
         let (mut client, mut gate) = ready();
