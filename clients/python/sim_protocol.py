@@ -23,6 +23,8 @@ from typing import (
 PROTOCOL_VERSION = 1
 #: The first bytes that a client sends.
 PREAMBLE = b"\x53\x49\x4d\x21\x43\x01\x00\x00"
+#: Codecs that a gate speaks.
+CODECS_KNOWN = (0, 1, 2,)
 HEADER_LEN = 12
 _HEADER = struct.Struct(">IHHI")
 #: Set in `command` where a frame answers a request.
@@ -64,7 +66,7 @@ class ProtocolError(ValueError):
 
 
 class DecodeError(ProtocolError):
-    """A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint or BadText."""
+    """A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint, BadText."""
 
 
 class EncodeError(ProtocolError):
@@ -72,7 +74,8 @@ class EncodeError(ProtocolError):
 
 
 class FrameError(ProtocolError):
-    """A stream that stopped being one: BadMagic, BadHop, BadVersion, BadReserved, TooLong, UnknownFlags."""
+    """A stream that stopped being one: BadMagic, BadHop, BadVersion, BadCodec, BadReserved,
+    TooLong or UnknownFlags."""
 
 
 class _Reader:
@@ -607,8 +610,10 @@ def decode_preamble(data: bytes) -> int:
         raise FrameError("BadHop", "preamble")
     if data[5] != PREAMBLE[5]:
         raise FrameError("BadVersion", "preamble")
-    if data[6:] != PREAMBLE[6:]:
+    if data[7] != PREAMBLE[7]:
         raise FrameError("BadReserved", "preamble")
+    if data[6] not in CODECS_KNOWN:
+        raise FrameError("BadCodec", "preamble")
     return data[5]
 
 
@@ -1679,7 +1684,7 @@ _Refusal = Refusal.TYPE = _Struct(Refusal, "Refusal", False, [
 class Command(IntEnum):
     """What a frame between a client and its gate is. Those marked ← come from the server unasked."""
 
-    #: HandShake → HandShakeAck; the first frame, always in the binary codec.
+    #: HandShake → HandShakeAck; the first frame, in the codec that the preamble names.
     HandShake = 1
 
     #: Auth → AuthAck; the second.

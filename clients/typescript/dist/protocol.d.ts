@@ -10,6 +10,8 @@
 export declare const PROTOCOL_VERSION = 1;
 /** The first bytes that a client sends. */
 export declare const PREAMBLE: Uint8Array;
+/** Codecs that a gate speaks. */
+export declare const CODECS_KNOWN: readonly number[];
 export declare const HEADER_LEN = 12;
 /** Set in `command` where a frame answers a request. */
 export declare const ANSWER_BIT = 128;
@@ -39,13 +41,13 @@ export declare class ProtocolError extends Error {
     readonly what: string;
     constructor(kind: string, what: string, why?: string);
 }
-/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint or BadText. */
+/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint, BadText. */
 export declare class DecodeError extends ProtocolError {
 }
 /** A value that may not be sent. */
 export declare class EncodeError extends ProtocolError {
 }
-/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadReserved, TooLong, UnknownFlags. */
+/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadCodec, BadReserved, TooLong, UnknownFlags. */
 export declare class FrameError extends ProtocolError {
 }
 /** A cursor over one body that never looks behind its end. */
@@ -707,7 +709,7 @@ export interface Refusal {
 export declare const Refusal: StructType<Refusal>;
 /** What a frame between a client and its gate is. Those marked ← come from the server unasked. */
 export declare const Command: {
-    /** HandShake → HandShakeAck; the first frame, always in the binary codec. */
+    /** HandShake → HandShakeAck; the first frame, in the codec that the preamble names. */
     readonly HandShake: 1;
     /** Auth → AuthAck; the second. */
     readonly Auth: 2;

@@ -10,6 +10,8 @@
 export const PROTOCOL_VERSION = 1;
 /** The first bytes that a client sends. */
 export const PREAMBLE = Uint8Array.of(0x53, 0x49, 0x4d, 0x21, 0x43, 0x01, 0x00, 0x00);
+/** Codecs that a gate speaks. */
+export const CODECS_KNOWN = [0, 1, 2];
 export const HEADER_LEN = 12;
 /** Set in `command` where a frame answers a request. */
 export const ANSWER_BIT = 0x0080;
@@ -45,13 +47,13 @@ export class ProtocolError extends Error {
         this.what = what;
     }
 }
-/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint or BadText. */
+/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint, BadText. */
 export class DecodeError extends ProtocolError {
 }
 /** A value that may not be sent. */
 export class EncodeError extends ProtocolError {
 }
-/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadReserved, TooLong, UnknownFlags. */
+/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadCodec, BadReserved, TooLong, UnknownFlags. */
 export class FrameError extends ProtocolError {
 }
 const UTF8_ENCODER = new TextEncoder();
@@ -409,7 +411,7 @@ function fromBase64(json, what) {
     }
     try {
         const bytes = atob(json["base64"]);
-        // One spelling: no blanks, no missing or loose bits at the end.
+        // One spelling: no blanks, no Missing or loose bits at the end.
         if (btoa(bytes) !== json["base64"])
             throw new Error("another spelling");
         return Uint8Array.from(bytes, (char) => char.charCodeAt(0));
@@ -649,8 +651,10 @@ export function decodePreamble(bytes) {
         throw new FrameError("BadHop", "preamble");
     if (differs(5, 6))
         throw new FrameError("BadVersion", "preamble");
-    if (differs(6, 8))
+    if (differs(7, 8))
         throw new FrameError("BadReserved", "preamble");
+    if (!CODECS_KNOWN.includes(bytes[6]))
+        throw new FrameError("BadCodec", "preamble");
     return bytes[5];
 }
 /** Reads a header and checks its length before anyone reserves it. */
@@ -1046,7 +1050,7 @@ export const Refusal = new StructType("Refusal", false, [
 ]);
 /** What a frame between a client and its gate is. Those marked ← come from the server unasked. */
 export const Command = {
-    /** HandShake → HandShakeAck; the first frame, always in the binary codec. */
+    /** HandShake → HandShakeAck; the first frame, in the codec that the preamble names. */
     HandShake: 1,
     /** Auth → AuthAck; the second. */
     Auth: 2,

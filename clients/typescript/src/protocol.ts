@@ -11,6 +11,8 @@
 export const PROTOCOL_VERSION = 1;
 /** The first bytes that a client sends. */
 export const PREAMBLE: Uint8Array = Uint8Array.of(0x53, 0x49, 0x4d, 0x21, 0x43, 0x01, 0x00, 0x00);
+/** Codecs that a gate speaks. */
+export const CODECS_KNOWN: readonly number[] = [0, 1, 2];
 export const HEADER_LEN = 12;
 /** Set in `command` where a frame answers a request. */
 export const ANSWER_BIT = 0x0080;
@@ -51,13 +53,13 @@ export class ProtocolError extends Error {
   }
 }
 
-/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint or BadText. */
+/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint, BadText. */
 export class DecodeError extends ProtocolError {}
 
 /** A value that may not be sent. */
 export class EncodeError extends ProtocolError {}
 
-/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadReserved, TooLong, UnknownFlags. */
+/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadCodec, BadReserved, TooLong, UnknownFlags. */
 export class FrameError extends ProtocolError {}
 
 const UTF8_ENCODER = new TextEncoder();
@@ -436,7 +438,7 @@ function fromBase64(json: unknown, what: string): Uint8Array {
   }
   try {
     const bytes = atob(json["base64"]);
-    // One spelling: no blanks, no missing or loose bits at the end.
+    // One spelling: no blanks, no Missing or loose bits at the end.
     if (btoa(bytes) !== json["base64"]) throw new Error("another spelling");
     return Uint8Array.from(bytes, (char) => char.charCodeAt(0));
   } catch {
@@ -694,7 +696,8 @@ export function decodePreamble(bytes: Uint8Array): number {
   if (differs(0, 4)) throw new FrameError("BadMagic", "preamble");
   if (differs(4, 5)) throw new FrameError("BadHop", "preamble");
   if (differs(5, 6)) throw new FrameError("BadVersion", "preamble");
-  if (differs(6, 8)) throw new FrameError("BadReserved", "preamble");
+  if (differs(7, 8)) throw new FrameError("BadReserved", "preamble");
+  if (!CODECS_KNOWN.includes(bytes[6]!)) throw new FrameError("BadCodec", "preamble");
   return bytes[5]!;
 }
 
@@ -1502,7 +1505,7 @@ export const Refusal: StructType<Refusal> = new StructType<Refusal>("Refusal", f
 
 /** What a frame between a client and its gate is. Those marked ← come from the server unasked. */
 export const Command = {
-  /** HandShake → HandShakeAck; the first frame, always in the binary codec. */
+  /** HandShake → HandShakeAck; the first frame, in the codec that the preamble names. */
   HandShake: 1,
   /** Auth → AuthAck; the second. */
   Auth: 2,

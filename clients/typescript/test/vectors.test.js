@@ -53,7 +53,7 @@ test("JSON comes back", () => {
   }
 });
 
-test("cut anywhere is missing, longer is trailing", () => {
+test("cut anywhere is Missing, longer is Trailing", () => {
   for (const row of messages) {
     const type = p.BODIES[row.message];
     const bytes = unhex(row.hex);

@@ -2,7 +2,7 @@
 
 use im_proto::commands::Sender;
 use proto_codec::schema::{EnumSchema, FieldSchema, StructSchema, Type, UnionSchema, plain_doc};
-use proto_codec::{Flags, Header, Hop, PROTOCOL_VERSION, Preamble, RESPONSE_BIT};
+use proto_codec::{Codec, Flags, Header, Hop, PROTOCOL_VERSION, Preamble, RESPONSE_BIT};
 
 use crate::model::{Model, is_pair};
 use crate::text::wrap;
@@ -60,10 +60,13 @@ pub(crate) fn write(model: &Model) -> String {
 fn constants(model: &Model, out: &mut String) {
     let preamble: String =
         Preamble::current(Hop::Client).encode().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let codecs: Vec<_> = Codec::ALL.iter().map(|codec| codec.id().number().to_string()).collect();
+    let codecs = codecs.join(", ");
     let known = Flags::REFUSED.bits() | Flags::ENCRYPTED.bits();
     *out += &format!(
         "PROTOCOL_VERSION = {PROTOCOL_VERSION}\n\
          #: The first bytes that a client sends.\nPREAMBLE = b\"{preamble}\"\n\
+         #: Codecs that a gate speaks.\nCODECS_KNOWN = ({codecs},)\n\
          HEADER_LEN = {}\n_HEADER = struct.Struct(\">IHHI\")\n\
          #: Set in `command` where a frame answers a request.\nANSWER_BIT = {RESPONSE_BIT:#06x}\n\
          #: The body is a `Refusal`.\nFLAG_REFUSED = {:#06x}\n\

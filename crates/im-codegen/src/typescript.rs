@@ -2,7 +2,7 @@
 
 use im_proto::commands::Sender;
 use proto_codec::schema::{EnumSchema, FieldSchema, StructSchema, Type, UnionSchema, plain_doc};
-use proto_codec::{Flags, Header, Hop, PROTOCOL_VERSION, Preamble, RESPONSE_BIT};
+use proto_codec::{Codec, Flags, Header, Hop, PROTOCOL_VERSION, Preamble, RESPONSE_BIT};
 
 use crate::model::{Model, is_pair};
 use crate::text::wrap;
@@ -43,10 +43,13 @@ pub(crate) fn write(model: &Model) -> String {
 
 fn constants(model: &Model, out: &mut String) {
     let preamble: Vec<_> = Preamble::current(Hop::Client).encode().iter().map(|byte| format!("{byte:#04x}")).collect();
+    let codecs: Vec<_> = Codec::ALL.iter().map(|codec| codec.id().number().to_string()).collect();
+    let codecs = codecs.join(", ");
     let known = Flags::REFUSED.bits() | Flags::ENCRYPTED.bits();
     *out += &format!(
         "export const PROTOCOL_VERSION = {PROTOCOL_VERSION};\n\
          /** The first bytes that a client sends. */\nexport const PREAMBLE: Uint8Array = Uint8Array.of({});\n\
+         /** Codecs that a gate speaks. */\nexport const CODECS_KNOWN: readonly number[] = [{codecs}];\n\
          export const HEADER_LEN = {};\n\
          /** Set in `command` where a frame answers a request. */\nexport const ANSWER_BIT = {RESPONSE_BIT:#06x};\n\
          /** The body is a `Refusal`. */\nexport const FLAG_REFUSED = {:#06x};\n\

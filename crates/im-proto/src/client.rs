@@ -15,7 +15,7 @@ use crate::limits::{
 wire_enum! {
     /// What a frame between a client and its gate is. Those marked ← come from the server unasked.
     pub enum Command: u16 {
-        /// [`HandShake`] → [`HandShakeAck`]; the first frame, always in the binary codec.
+        /// [`HandShake`] → [`HandShakeAck`]; the first frame, in the codec that the preamble names.
         HandShake = 0x01,
         /// [`Auth`] → [`AuthAck`]; the second.
         Auth = 0x02,

@@ -13,7 +13,7 @@ class ProtocolError(ValueError):
 
 
 class DecodeError(ProtocolError):
-    """A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint or BadText."""
+    """A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint, BadText."""
 
 
 class EncodeError(ProtocolError):
@@ -21,7 +21,8 @@ class EncodeError(ProtocolError):
 
 
 class FrameError(ProtocolError):
-    """A stream that stopped being one: BadMagic, BadHop, BadVersion, BadReserved, TooLong, UnknownFlags."""
+    """A stream that stopped being one: BadMagic, BadHop, BadVersion, BadCodec, BadReserved,
+    TooLong or UnknownFlags."""
 
 
 class _Reader:
@@ -556,8 +557,10 @@ def decode_preamble(data: bytes) -> int:
         raise FrameError("BadHop", "preamble")
     if data[5] != PREAMBLE[5]:
         raise FrameError("BadVersion", "preamble")
-    if data[6:] != PREAMBLE[6:]:
+    if data[7] != PREAMBLE[7]:
         raise FrameError("BadReserved", "preamble")
+    if data[6] not in CODECS_KNOWN:
+        raise FrameError("BadCodec", "preamble")
     return data[5]
 
 

@@ -13,13 +13,13 @@ export class ProtocolError extends Error {
   }
 }
 
-/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint or BadText. */
+/** A body that is refused: Missing, Trailing, TooLong, BadUtf8, BadValue, BadVarint, BadText. */
 export class DecodeError extends ProtocolError {}
 
 /** A value that may not be sent. */
 export class EncodeError extends ProtocolError {}
 
-/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadReserved, TooLong, UnknownFlags. */
+/** A stream that stopped being one: BadMagic, BadHop, BadVersion, BadCodec, BadReserved, TooLong, UnknownFlags. */
 export class FrameError extends ProtocolError {}
 
 const UTF8_ENCODER = new TextEncoder();
@@ -398,7 +398,7 @@ function fromBase64(json: unknown, what: string): Uint8Array {
   }
   try {
     const bytes = atob(json["base64"]);
-    // One spelling: no blanks, no missing or loose bits at the end.
+    // One spelling: no blanks, no Missing or loose bits at the end.
     if (btoa(bytes) !== json["base64"]) throw new Error("another spelling");
     return Uint8Array.from(bytes, (char) => char.charCodeAt(0));
   } catch {
@@ -656,7 +656,8 @@ export function decodePreamble(bytes: Uint8Array): number {
   if (differs(0, 4)) throw new FrameError("BadMagic", "preamble");
   if (differs(4, 5)) throw new FrameError("BadHop", "preamble");
   if (differs(5, 6)) throw new FrameError("BadVersion", "preamble");
-  if (differs(6, 8)) throw new FrameError("BadReserved", "preamble");
+  if (differs(7, 8)) throw new FrameError("BadReserved", "preamble");
+  if (!CODECS_KNOWN.includes(bytes[6]!)) throw new FrameError("BadCodec", "preamble");
   return bytes[5]!;
 }
 
