@@ -65,16 +65,16 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// A short name that stays as it is: the vectors and other languages compare it.
+    /// Its name, which stays as it is: other languages have the same, and the vectors compare them.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Missing { .. } => "missing",
-            Self::Trailing { .. } => "trailing",
-            Self::TooLong { .. } => "too_long",
-            Self::BadUtf8 { .. } => "bad_utf8",
-            Self::BadValue { .. } => "bad_value",
-            Self::BadVarint { .. } => "bad_varint",
-            Self::BadText { .. } => "bad_text",
+            Self::Missing { .. } => "Missing",
+            Self::Trailing { .. } => "Trailing",
+            Self::TooLong { .. } => "TooLong",
+            Self::BadUtf8 { .. } => "BadUtf8",
+            Self::BadValue { .. } => "BadValue",
+            Self::BadVarint { .. } => "BadVarint",
+            Self::BadText { .. } => "BadText",
         }
     }
 
@@ -136,16 +136,16 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// A short name that stays as it is: the vectors and other languages compare it.
+    /// Its name, which stays as it is: other languages have the same, and the vectors compare them.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::BadMagic => "bad_magic",
-            Self::BadHop { .. } => "bad_hop",
-            Self::BadVersion { .. } => "bad_version",
-            Self::BadCodec { .. } => "bad_codec",
-            Self::BadReserved => "bad_reserved",
-            Self::TooLong { .. } => "too_long",
-            Self::UnknownFlags { .. } => "unknown_flags",
+            Self::BadMagic => "BadMagic",
+            Self::BadHop { .. } => "BadHop",
+            Self::BadVersion { .. } => "BadVersion",
+            Self::BadCodec { .. } => "BadCodec",
+            Self::BadReserved => "BadReserved",
+            Self::TooLong { .. } => "TooLong",
+            Self::UnknownFlags { .. } => "UnknownFlags",
         }
     }
 }

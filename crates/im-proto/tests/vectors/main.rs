@@ -6,6 +6,8 @@
 mod describe;
 mod examples;
 mod refused;
+mod refused_json;
+mod refused_protobuf;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
