@@ -23,7 +23,7 @@ use crate::broken::Planted;
 use crate::log::{Event, EventLog};
 use crate::network::SimNetwork;
 use crate::plan::{DevicePlan, GROUPS, Step, group_id, user_id};
-use crate::tiers::{gate_addresses, token};
+use crate::tiers::{gate_addresses, identity, token};
 
 /// How often something is looked at that the simulated time has to bring.
 const LOOK: Duration = Duration::from_millis(50);
@@ -77,9 +77,10 @@ impl App {
             self.kept.lock().unacked.clear();
         }
         let mut config = ClientConfig::new(gate_addresses(), DeviceId::new(&self.plan.device)?);
-        // Devices of every codec live in one world.
-        let kind = self.plan.device.bytes().map(usize::from).sum::<usize>() % Codec::ALL.len();
-        config.codec = Codec::ALL[kind];
+        // Devices of every codec live in one world, those that encrypt beside those that do not.
+        let kind = self.plan.device.bytes().map(usize::from).sum::<usize>();
+        config.codec = Codec::ALL[kind % Codec::ALL.len()];
+        config.encryption = (kind / Codec::ALL.len()).is_multiple_of(2).then(|| identity().public());
         config.connect_timeout = Duration::from_secs(1);
         config.call_timeout = Duration::from_secs(5);
         config.connection = ConnectionLimits { patience: Duration::from_secs(3), ..ConnectionLimits::default() };
