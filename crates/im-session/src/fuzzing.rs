@@ -98,7 +98,8 @@ impl Shell {
             Action::LoggedIn(..) => panic!("logged in without a token"),
             Action::HeartBeat(sequence) => assert!(logged_in && *sequence == sent),
             Action::Forward { sequence, command, body } => {
-                assert!(logged_in && *sequence == sent, "{command:?} before the login");
+                assert!(logged_in, "{command:?} before the login");
+                assert_eq!(*sequence, sent, "{command:?} under another sequence");
                 let max = TRANSLATED_PER_BYTE_MAX * length + TRANSLATED_BESIDE_MAX;
                 assert!(body.len() <= max, "{command:?}: {} bytes made of {length}", body.len());
             }
