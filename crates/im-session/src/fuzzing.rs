@@ -1,15 +1,16 @@
-//! The body of the fuzz target `handshake`: a gate's session fed with any bytes. The target under
-//! `fuzz/` calls it, and so does a test, over kept inputs and random bytes.
+//! Bodies of the fuzz targets `handshake` and `client`: both sides of a session, fed with any bytes.
+//! The targets under `fuzz/` call them, and so does a test, over kept inputs and changed ones.
 
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use im_proto::client::{Auth, Command};
-use im_proto::limits::CLIENT_FRAME_LEN_MAX;
-use im_proto::{Refusal, RefusalCode, SessionId, UserId};
-use im_secure::{EphemeralKey, IdentityKey};
-use proto_codec::{Decode, Deframer, Describe, Encode, Flags, Frame, FrameError, Header, PREAMBLE_LEN};
+use im_proto::client::{Auth, Command, GetMsg, Platform};
+use im_proto::limits::{CLIENT_FRAME_LEN_MAX, server_frame_len_max};
+use im_proto::{DeviceId, Position, Refusal, RefusalCode, SessionId, UserId};
+use im_secure::{ClientHello, EphemeralKey, IdentityKey};
+use proto_codec::{Codec, Decode, Deframer, Describe, Encode, Flags, Frame, FrameError, Header, PREAMBLE_LEN};
 
+use crate::client::{ClientConnection, ConnectionEvent, ConnectionLimits, Login};
 use crate::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
 
 /// Bytes of a translated body for each byte of the client's, and beside: a field that protocol buffers
@@ -188,5 +189,131 @@ impl Shell {
         assert_ne!(closes, self.is_closed(), "closes once, and never not");
         let late: Refusal = RefusalCode::BadToken.into();
         assert_eq!(self.session.on_login_refused(late), Action::None, "a late answer to a token");
+    }
+}
+
+/// Requests that a client makes once it is logged in.
+const REQUESTS: usize = 3;
+/// Timeouts after which a client whose gate says nothing more has given it up: one for each request,
+/// a heartbeat that is sent and its patience, and as many again.
+const TIMEOUTS_MAX: usize = 2 * (REQUESTS + 2);
+
+/// The first byte of `input` says which client this is and how its connection ends, the second in which
+/// pieces the gate's bytes arrive, which are the rest. However they arrive, the client does the same;
+/// every request comes back once, and nothing comes behind the end.
+pub fn client_connection(now: Instant, input: &[u8]) {
+    let Some(([settings, piece], stream)) = input.split_first_chunk() else { return };
+    let whole = Owner::run(now, *settings, stream.chunks(stream.len().max(1)));
+    let pieces = Owner::run(now, *settings, stream.chunks(usize::from(*piece).max(1)));
+    assert_eq!(whole, pieces, "the split changed what the client does");
+}
+
+/// What a program does around its connection, without a socket.
+struct Owner {
+    connection: ClientConnection<usize>,
+    now: Instant,
+    events: Vec<ConnectionEvent<usize>>,
+    requests: usize,
+    logs_out: bool,
+    sent: BytesMut,
+}
+
+impl Owner {
+    fn run<'a>(
+        now: Instant,
+        settings: u8,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> (Vec<ConnectionEvent<usize>>, BytesMut) {
+        let codec = Codec::ALL[usize::from(settings & 3) % Codec::ALL.len()];
+        let login = Login {
+            app_id: "fuzz".into(),
+            sdk: "fuzz".into(),
+            token: "token".into(),
+            device: DeviceId::new("d").expect("a letter is an id"),
+            platform: Platform::Bot,
+            codec,
+        };
+        let limits = ConnectionLimits { window: REQUESTS, ..ConnectionLimits::default() };
+        let connection = if settings & 4 == 0 {
+            ClientConnection::new(now, login, limits)
+        } else {
+            let identity = IdentityKey::from_seed(&[7; 32]).expect("any 32 bytes are a seed");
+            let hello = ClientHello::new(EphemeralKey::from_bytes([8; 32]), identity.public());
+            ClientConnection::encrypted(now, login, limits, hello)
+        };
+        let logs_out = settings & 16 != 0;
+        let mut owner = Self { connection, now, events: Vec::new(), requests: 0, logs_out, sent: BytesMut::new() };
+        let mut buffer = BytesMut::new();
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            while !owner.is_closed()
+                && let Some(next) = ClientConnection::<usize>::deframer(codec).next(&mut buffer)
+            {
+                owner.now += Duration::from_millis(1);
+                match next {
+                    Ok(frame) => owner.connection.on_frame(owner.now, frame),
+                    Err(error) => owner.connection.on_framing_error(error),
+                }
+                owner.drain();
+            }
+            assert!(owner.is_closed() || buffer.len() < Header::LEN + server_frame_len_max(codec) as usize);
+        }
+        owner.end(settings & 8 != 0);
+        (owner.events, owner.sent)
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.connection.poll_event() {
+            assert!(!self.is_closed(), "{event:?} behind the end");
+            if let ConnectionEvent::Ready(_) = &event {
+                assert_eq!(self.requests, 0, "ready twice");
+                self.request();
+            }
+            if matches!(&event, ConnectionEvent::Answer(_)) && std::mem::take(&mut self.logs_out) {
+                self.connection.logout(self.now);
+            }
+            self.events.push(event);
+        }
+        self.sent.unsplit(self.connection.output().split());
+        assert_eq!(self.connection.next_timeout().is_none(), self.is_closed(), "waits for ever, or behind the end");
+    }
+
+    fn request(&mut self) {
+        let body = GetMsg { after: Position::default(), limit: 20 };
+        while self.connection.has_room() {
+            let taken = self.connection.request(self.now, Command::GetMsg, &body, self.requests);
+            assert_eq!(taken, Ok(()), "there was room");
+            self.requests += 1;
+        }
+        assert_eq!(self.requests, REQUESTS);
+        assert!(self.connection.request(self.now, Command::GetMsg, &body, 99).is_err(), "over the window");
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.events.last(), Some(ConnectionEvent::Closed(_)))
+    }
+
+    /// The gate says nothing more, or its connection is lost. Every request has come back then.
+    fn end(&mut self, by_silence: bool) {
+        if by_silence {
+            for _ in 0..TIMEOUTS_MAX {
+                let Some(next) = self.connection.next_timeout() else { break };
+                self.now = self.now.max(next);
+                self.connection.on_timeout(self.now);
+                self.drain();
+            }
+            assert!(self.is_closed(), "goes on without a gate");
+        }
+        self.connection.on_lost();
+        self.drain();
+        assert!(self.is_closed());
+        let mut back: Vec<usize> = Vec::new();
+        for event in &self.events {
+            if let ConnectionEvent::Answer(answer) = event {
+                back.push(answer.tag);
+            }
+        }
+        back.sort_unstable();
+        assert_eq!(back, (0..self.requests).collect::<Vec<_>>(), "a request did not come back, or twice");
     }
 }

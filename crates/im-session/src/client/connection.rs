@@ -474,12 +474,17 @@ impl<T> ClientConnection<T> {
             }
             match self.in_flight.take(frame.sequence) {
                 Some(Waiting::Request(tag)) => {
-                    let result = if frame.flags.is_refused() {
-                        Err(RequestError::Refused(self.decode("Refusal", &frame)?))
-                    } else {
-                        Ok(frame.body)
+                    let refusal = frame.flags.is_refused().then(|| self.decode("Refusal", &frame)).transpose();
+                    let (result, end) = match refusal {
+                        Ok(None) => (Ok(frame.body), None),
+                        Ok(Some(refusal)) => (Err(RequestError::Refused(refusal)), None),
+                        // It ends the connection, but its tag must not be lost with it.
+                        Err(cause) => (Err(RequestError::Lost), Some(cause)),
                     };
                     self.events.push_back(ConnectionEvent::Answer(Answer { tag, result }));
+                    if let Some(cause) = end {
+                        return Err(cause);
+                    }
                 }
                 Some(Waiting::HeartBeat) => {
                     ready.heartbeat_open = false;
