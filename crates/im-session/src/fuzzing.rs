@@ -194,9 +194,9 @@ impl Shell {
 
 /// Requests that a client makes once it is logged in.
 const REQUESTS: usize = 3;
-/// Timeouts after which a client whose gate says nothing more has given it up: one for each request,
-/// a heartbeat that is sent and its patience, and as many again.
-const TIMEOUTS_MAX: usize = 2 * (REQUESTS + 2);
+/// Timeouts after which a client whose gate says nothing more has given it up: one for each request, one
+/// for the heartbeat, and those that come meanwhile where the gate asked for the shortest heartbeat.
+const TIMEOUTS_MAX: usize = REQUESTS + 1 + 10_000 / 100 + 1;
 
 /// The first byte of `input` says which client this is and how its connection ends, the second in which
 /// pieces the gate's bytes arrive, which are the rest. However they arrive, the client does the same;
