@@ -12,6 +12,10 @@ test *steps:
 lint *parts:
     ./scripts/lint {{parts}}
 
+# look for inputs that break a rule
+fuzz *args:
+    ./scripts/fuzz {{args}}
+
 # reformat
 fmt:
     cargo fmt --all

@@ -3,6 +3,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::json::Json;
+use crate::protobuf::Protobuf;
+use crate::schema::{Describe, Type};
+use crate::transcode::Transcode;
 use crate::{DecodeError, Reader, wire_enum};
 
 /// Writes itself in the compact binary layout. Encoding cannot fail: limits are the reader's to
@@ -16,7 +20,7 @@ pub trait Encode {
 #[diagnostic::on_unimplemented(
     note = "text, bytes and lists need `#[wire(max = …)]`; a struct needs `#[derive(Decode)]`"
 )]
-pub trait Decode: Sized {
+pub trait Decode: Describe + Sized {
     /// The least number of bytes a value takes; bounds what a claimed count may reserve.
     const LEN_MIN: usize;
 
@@ -182,7 +186,7 @@ impl<T: DecodeLimited> DecodeLimited for Option<T> {
 wire_enum! {
     /// Which codec a client chose in its handshake. Every codec carries the same messages.
     pub enum CodecId: u8 {
-        /// The compact binary layout of this crate.
+        /// The compact binary layout.
         Binary = 0,
         /// JSON text, for debugging and scripts.
         Json = 1,
@@ -191,47 +195,89 @@ wire_enum! {
     }
 }
 
-/// A codec that is available in this build: the factory's product. A further codec is a further
-/// variant, and the compiler then names every place that has to learn it.
+/// A codec that is available in this build: the factory's product.
+///
+/// To add one: a number in [`CodecId`], a variant here with its number in [`Codec::ALL`], and its
+/// translation in [`Codec::transcoder`]. Nothing outside this file knows how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
     /// [`CodecId::Binary`].
     Binary,
+    /// [`CodecId::Json`].
+    Json,
+    /// [`CodecId::Protobuf`].
+    Protobuf,
 }
 
 impl Codec {
+    /// Every codec of this build.
+    pub const ALL: &'static [Self] = &[Self::Binary, Self::Json, Self::Protobuf];
+
     /// The codec of that id, if this build has it.
     pub fn from_id(id: CodecId) -> Option<Self> {
-        match id {
-            CodecId::Binary => Some(Self::Binary),
-            _ => None,
-        }
+        Self::ALL.iter().copied().find(|codec| codec.id() == id)
     }
 
     /// The id to name in a handshake.
-    pub fn id(self) -> CodecId {
+    pub const fn id(self) -> CodecId {
         match self {
             Self::Binary => CodecId::Binary,
+            Self::Json => CodecId::Json,
+            Self::Protobuf => CodecId::Protobuf,
+        }
+    }
+
+    /// How it differs from the binary codec; `None` for that one.
+    fn transcoder(self) -> Option<&'static dyn Transcode> {
+        match self {
+            Self::Binary => None,
+            Self::Json => Some(&Json),
+            Self::Protobuf => Some(&Protobuf),
         }
     }
 
     /// Appends a whole message.
-    pub fn encode(self, message: &impl Encode, out: &mut BytesMut) {
-        match self {
-            Self::Binary => message.encode(out),
-        }
+    pub fn encode<M: Encode + Describe>(self, message: &M, out: &mut BytesMut) {
+        let Some(transcoder) = self.transcoder() else { return message.encode(out) };
+        let mut binary = BytesMut::new();
+        message.encode(&mut binary);
+        transcoder
+            .encode(&M::TYPE, &mut Reader::new(&binary), out)
+            .expect("encoder and description of a message come from one definition");
     }
 
     /// Reads a whole message, which must end where `body` ends.
     pub fn decode<M: Decode>(self, what: &'static str, body: &Bytes) -> Result<M, DecodeError> {
-        match self {
-            Self::Binary => {
-                let mut reader = Reader::over(body);
-                let message = M::decode(&mut reader)?;
-                reader.finish(what)?;
-                Ok(message)
+        let binary;
+        let body = match self.transcoder() {
+            None => body,
+            Some(_) => {
+                binary = self.decode_binary(what, &M::TYPE, body)?;
+                &binary
             }
-        }
+        };
+        let mut reader = Reader::over(body);
+        let message = M::decode(&mut reader)?;
+        reader.finish(what)?;
+        Ok(message)
+    }
+
+    /// The binary codec's form of a body in this codec. Lengths and counts are within their limits
+    /// then; whether ids and the like are right, decoding tells.
+    pub fn decode_binary(self, what: &'static str, ty: &Type, body: &Bytes) -> Result<Bytes, DecodeError> {
+        let Some(transcoder) = self.transcoder() else { return Ok(body.clone()) };
+        let mut out = BytesMut::with_capacity(body.len());
+        transcoder.decode(what, ty, body, &mut out)?;
+        Ok(out.freeze())
+    }
+
+    /// This codec's form of a binary body. Appended fields that the schema does not know are left out.
+    pub fn encode_binary(self, what: &'static str, ty: &Type, body: &Bytes) -> Result<Bytes, DecodeError> {
+        let Some(transcoder) = self.transcoder() else { return Ok(body.clone()) };
+        let (mut reader, mut out) = (Reader::over(body), BytesMut::with_capacity(body.len()));
+        transcoder.encode(ty, &mut reader, &mut out)?;
+        reader.finish(what)?;
+        Ok(out.freeze())
     }
 }
 
@@ -260,6 +306,10 @@ mod tests {
 
     /// Takes no bytes.
     struct Nothing;
+
+    impl Describe for Nothing {
+        const TYPE: Type = Type::U8;
+    }
 
     impl Decode for Nothing {
         const LEN_MIN: usize = 0;
@@ -301,11 +351,11 @@ mod tests {
 
     #[test]
     fn the_factory_knows_what_it_builds() {
-        assert_eq!(Codec::from_id(CodecId::Binary), Some(Codec::Binary));
-        assert_eq!(Codec::Binary.id(), CodecId::Binary);
-        for id in [CodecId::Json, CodecId::Protobuf, CodecId::Unknown(9)] {
-            assert_eq!(Codec::from_id(id), None);
+        for codec in Codec::ALL {
+            assert_eq!(Codec::from_id(codec.id()), Some(*codec));
         }
+        assert_eq!(Codec::ALL.len(), CodecId::KNOWN.len());
+        assert_eq!(Codec::from_id(CodecId::Unknown(9)), None);
     }
 
     #[test]

@@ -50,12 +50,46 @@ pub enum DecodeError {
         /// The field.
         what: &'static str,
     },
-    /// This codec is named in the protocol but not built into this peer.
-    #[error("{what}: codec is not available")]
-    CodecUnavailable {
-        /// The message.
+    /// The text of a message is not JSON.
+    #[error("{what}: {why}, at line {line}, column {column}")]
+    BadText {
+        /// The field, as far as it is known.
         what: &'static str,
+        /// What is wrong.
+        why: &'static str,
+        /// Where reading stopped.
+        line: u32,
+        /// Where in the line.
+        column: u32,
     },
+}
+
+impl DecodeError {
+    /// Its name, which stays as it is: other languages have the same, and the vectors compare them.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "Missing",
+            Self::Trailing { .. } => "Trailing",
+            Self::TooLong { .. } => "TooLong",
+            Self::BadUtf8 { .. } => "BadUtf8",
+            Self::BadValue { .. } => "BadValue",
+            Self::BadVarint { .. } => "BadVarint",
+            Self::BadText { .. } => "BadText",
+        }
+    }
+
+    /// What was being read.
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::Missing { what }
+            | Self::Trailing { what, .. }
+            | Self::TooLong { what, .. }
+            | Self::BadUtf8 { what }
+            | Self::BadValue { what, .. }
+            | Self::BadVarint { what }
+            | Self::BadText { what, .. } => what,
+        }
+    }
 }
 
 /// Why a stream of bytes stopped being a stream of frames. The connection cannot go on after any of these.
@@ -76,6 +110,12 @@ pub enum FrameError {
         /// The version that was sent.
         version: u8,
     },
+    /// The preamble names a codec for the handshake that is not spoken here.
+    #[error("codec {codec} is not spoken here")]
+    BadCodec {
+        /// The byte that was sent.
+        codec: u8,
+    },
     /// Reserved bytes of the preamble are not zero.
     #[error("reserved bytes of the preamble are not zero")]
     BadReserved,
@@ -93,4 +133,19 @@ pub enum FrameError {
         /// The whole flags field.
         bits: u16,
     },
+}
+
+impl FrameError {
+    /// Its name, which stays as it is: other languages have the same, and the vectors compare them.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::BadMagic => "BadMagic",
+            Self::BadHop { .. } => "BadHop",
+            Self::BadVersion { .. } => "BadVersion",
+            Self::BadCodec { .. } => "BadCodec",
+            Self::BadReserved => "BadReserved",
+            Self::TooLong { .. } => "TooLong",
+            Self::UnknownFlags { .. } => "UnknownFlags",
+        }
+    }
 }

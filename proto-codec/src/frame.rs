@@ -25,7 +25,9 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// The body is a refusal instead of the command's answer.
     pub const REFUSED: Self = Self(1);
-    const KNOWN: u16 = 1;
+    /// The body is encrypted, and this header authenticated with it.
+    pub const ENCRYPTED: Self = Self(2);
+    const KNOWN: u16 = 3;
 
     /// The flags of a received header; bits that this version does not know are refused.
     pub const fn from_bits(bits: u16) -> Result<Self, FrameError> {
@@ -40,6 +42,21 @@ impl Flags {
     /// Whether the body is a refusal.
     pub const fn is_refused(self) -> bool {
         self.0 & Self::REFUSED.0 != 0
+    }
+
+    /// Whether the body is encrypted.
+    pub const fn is_encrypted(self) -> bool {
+        self.0 & Self::ENCRYPTED.0 != 0
+    }
+
+    /// These, and that the body is encrypted.
+    pub const fn encrypted(self) -> Self {
+        Self(self.0 | Self::ENCRYPTED.0)
+    }
+
+    /// These, without that the body is encrypted.
+    pub const fn decrypted(self) -> Self {
+        Self(self.0 & !Self::ENCRYPTED.0)
     }
 }
 
@@ -62,10 +79,18 @@ impl Header {
 
     /// Appends the header.
     pub fn encode(&self, out: &mut BytesMut) {
+        out.put_slice(&self.to_bytes());
+    }
+
+    /// The header as it travels.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let mut out = &mut bytes[..];
         out.put_u32(self.length);
         out.put_u16(self.command);
         out.put_u16(self.flags.bits());
         out.put_u32(self.sequence);
+        bytes
     }
 
     /// Reads a header and checks its length against `length_max` before anyone reserves it.
@@ -98,11 +123,16 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The header that travels in front of the body.
+    pub fn header(&self) -> Header {
+        let length = self.body.len() as u32;
+        Header { length, command: self.command, flags: self.flags, sequence: self.sequence }
+    }
+
     /// Appends header and body.
     pub fn encode(&self, out: &mut BytesMut) {
         out.reserve(Header::LEN + self.body.len());
-        let length = self.body.len() as u32;
-        Header { length, command: self.command, flags: self.flags, sequence: self.sequence }.encode(out);
+        self.header().encode(out);
         out.put_slice(&self.body);
     }
 
@@ -229,7 +259,8 @@ mod tests {
     fn every_unknown_flag_bit_is_refused() {
         assert_eq!(Flags::from_bits(0), Ok(Flags::NONE));
         assert_eq!(Flags::from_bits(1), Ok(Flags::REFUSED));
-        for bit in 1..16 {
+        assert_eq!(Flags::from_bits(3), Ok(Flags::REFUSED.encrypted()));
+        for bit in 2..16 {
             let bits = 1u16 << bit | 1;
             let mut bytes = GOLDEN;
             bytes[6..8].copy_from_slice(&bits.to_be_bytes());

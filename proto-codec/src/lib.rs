@@ -22,8 +22,12 @@ mod error;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+mod json;
 mod preamble;
+pub mod protobuf;
 mod reader;
+pub mod schema;
+mod transcode;
 mod wire_enum;
 
 pub use bytes::{Bytes, BytesMut};
@@ -33,6 +37,7 @@ pub use frame::{Deframer, Flags, Frame, Header, RESPONSE_BIT};
 pub use preamble::{Hop, PREAMBLE_LEN, PROTOCOL_VERSION, Preamble};
 pub use proto_codec_derive::{Decode, Encode};
 pub use reader::Reader;
+pub use schema::Describe;
 
 /// What the derives call; not for use by hand.
 #[doc(hidden)]

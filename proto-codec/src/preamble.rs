@@ -1,15 +1,17 @@
 //! The first eight bytes of a connection, sent by the side that dialled:
 //!
 //! ```text
-//! +-----------+-----+---------+----------+
-//! | "SIM!"    | hop | version | reserved |
-//! +-----------+-----+---------+----------+
-//!   4 bytes     1      1         2 (zero)
+//! +-----------+-----+---------+-------+----------+
+//! | "SIM!"    | hop | version | codec | reserved |
+//! +-----------+-----+---------+-------+----------+
+//!   4 bytes     1      1         1      1 (zero)
 //! ```
 //!
-//! They say which protocol this is before any length is believed.
+//! They say which protocol this is before any length is believed. The codec is that of the handshake
+//! alone, both ways, which then chooses the one of every frame behind it: 0, the binary one, unless
+//! a client knows no other than its own. Tiers speak nothing but 0.
 
-use crate::FrameError;
+use crate::{Codec, CodecId, FrameError};
 
 /// Bytes of a preamble.
 pub const PREAMBLE_LEN: usize = 8;
@@ -42,23 +44,25 @@ pub struct Preamble {
     pub hop: Hop,
     /// The dialler's protocol version.
     pub version: u8,
+    /// The codec of the handshake.
+    pub codec: Codec,
 }
 
 impl Preamble {
     /// The preamble that this build sends.
     pub const fn current(hop: Hop) -> Self {
-        Self { hop, version: PROTOCOL_VERSION }
+        Self { hop, version: PROTOCOL_VERSION, codec: Codec::Binary }
     }
 
     /// The bytes to send.
     pub const fn encode(self) -> [u8; PREAMBLE_LEN] {
         let [m0, m1, m2, m3] = MAGIC;
-        [m0, m1, m2, m3, self.hop.number(), self.version, 0, 0]
+        [m0, m1, m2, m3, self.hop.number(), self.version, self.codec.id().number(), 0]
     }
 
     /// Checks the first bytes of a connection that came in on a listener for `hop`.
     pub fn decode(bytes: [u8; PREAMBLE_LEN], hop: Hop) -> Result<Self, FrameError> {
-        let [m0, m1, m2, m3, hop_number, version, r0, r1] = bytes;
+        let [m0, m1, m2, m3, hop_number, version, codec, reserved] = bytes;
         if [m0, m1, m2, m3] != MAGIC {
             return Err(FrameError::BadMagic);
         }
@@ -68,10 +72,14 @@ impl Preamble {
         if version != PROTOCOL_VERSION {
             return Err(FrameError::BadVersion { version });
         }
-        if [r0, r1] != [0, 0] {
+        if reserved != 0 {
             return Err(FrameError::BadReserved);
         }
-        Ok(Self { hop, version })
+        let known = Codec::from_id(CodecId::from_number(codec));
+        match known.filter(|known| hop == Hop::Client || *known == Codec::Binary) {
+            Some(codec) => Ok(Self { hop, version, codec }),
+            None => Err(FrameError::BadCodec { codec }),
+        }
     }
 }
 
@@ -107,8 +115,17 @@ mod tests {
         for version in [0, 2, 255] {
             assert_eq!(Preamble::decode(with(5, version), Hop::Client), Err(FrameError::BadVersion { version }));
         }
-        for index in [6, 7] {
-            assert_eq!(Preamble::decode(with(index, 1), Hop::Client), Err(FrameError::BadReserved));
+        assert_eq!(Preamble::decode(with(6, 3), Hop::Client), Err(FrameError::BadCodec { codec: 3 }));
+        assert_eq!(Preamble::decode(*b"SIM!L\x01\x01\x00", Hop::Link), Err(FrameError::BadCodec { codec: 1 }));
+        assert_eq!(Preamble::decode(with(7, 1), Hop::Client), Err(FrameError::BadReserved));
+    }
+
+    #[test]
+    fn a_client_names_the_codec_of_its_handshake() {
+        for codec in Codec::ALL {
+            let preamble = Preamble { codec: *codec, ..Preamble::current(Hop::Client) };
+            assert_eq!(preamble.encode()[6], codec.id().number());
+            assert_eq!(Preamble::decode(preamble.encode(), Hop::Client), Ok(preamble));
         }
     }
 

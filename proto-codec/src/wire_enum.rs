@@ -6,15 +6,15 @@
 #[macro_export]
 macro_rules! wire_enum {
     (
-        $(#[$meta:meta])*
+        $(#[doc = $doc:literal])*
         pub enum $name:ident: $repr:ident {
-            $( $(#[$vmeta:meta])* $variant:ident = $value:literal, )+
+            $( $(#[doc = $vdoc:literal])* $variant:ident = $value:literal, )+
         }
     ) => {
-        $(#[$meta])*
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name {
-            $( $(#[$vmeta])* $variant, )+
+            $( $(#[doc = $vdoc])* $variant, )+
             /// A number that this version does not know.
             Unknown($repr),
         }
@@ -40,6 +40,19 @@ macro_rules! wire_enum {
             }
         }
 
+        impl $crate::schema::Describe for $name {
+            const TYPE: $crate::schema::Type = $crate::schema::Type::Enum(&$crate::schema::EnumSchema {
+                name: stringify!($name),
+                doc: $crate::schema::doc(concat!($($doc),*)),
+                repr: <$repr as $crate::schema::Describe>::TYPE,
+                variants: &[$( $crate::schema::VariantSchema {
+                    name: stringify!($variant),
+                    number: $value,
+                    doc: $crate::schema::doc(concat!($($vdoc),*)),
+                } ),+],
+            });
+        }
+
         impl $crate::Encode for $name {
             fn encode(&self, out: &mut $crate::BytesMut) {
                 self.number().encode(out);
@@ -61,6 +74,7 @@ mod tests {
     // The macro declares enums of a crate's interface; this one stays in its module.
     #![allow(unreachable_pub)]
 
+    use crate::schema::{Describe, Type};
     use crate::{Decode, Encode, Reader};
     use bytes::BytesMut;
 
@@ -86,6 +100,16 @@ mod tests {
             assert_eq!(out, &number.to_be_bytes()[..]);
             assert_eq!(Colour::decode(&mut Reader::new(&out)), Ok(colour));
         }
+    }
+
+    #[test]
+    fn the_description_says_the_same() {
+        let Type::Enum(schema) = Colour::TYPE else { panic!("an enum is an enum") };
+        assert_eq!((schema.name, schema.doc, schema.repr), ("Colour", "With a hole between its numbers.", Type::U16));
+        assert_eq!(schema.variants.len(), Colour::KNOWN.len());
+        assert_eq!((schema.name_of(3), schema.name_of(2)), (Some("Blue"), None));
+        assert_eq!((schema.number_of("Red"), schema.number_of("red")), (Some(1), None));
+        assert_eq!(schema.variants[1].doc, "Three.");
     }
 
     #[test]

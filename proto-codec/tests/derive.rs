@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::{BufMut, Bytes, BytesMut};
-use proto_codec::{Codec, Decode, DecodeError, Encode};
+use proto_codec::{Codec, Decode, DecodeError, Describe, Encode};
 
 /// The first version of a message, and the two that came after. Modules give them one name.
 mod v1 {
@@ -139,7 +139,7 @@ fn note_v3() -> v3::Note {
     v3::Note { id: 7, text: "milk".to_owned(), tags: vec![5; 200], stars: 3, author: Some("bob".to_owned()) }
 }
 
-fn encode(message: &impl Encode) -> Bytes {
+fn encode(message: &(impl Encode + Describe)) -> Bytes {
     let mut out = BytesMut::new();
     Codec::Binary.encode(message, &mut out);
     out.freeze()
@@ -228,6 +228,36 @@ fn a_newer_reader_fills_what_is_missing() {
     assert_eq!(decode(&encode(&note_v1())), Ok(v2::Note { tags: vec![], ..note_v2() }));
     assert_eq!(decode(&encode(&note_v1())), Ok(v3::Note { tags: vec![], stars: 0, author: None, ..note_v3() }));
     assert_eq!(decode(&encode(&note_v2())), Ok(v3::Note { stars: 0, author: None, ..note_v3() }));
+}
+
+#[test]
+fn versions_meet_in_every_codec() {
+    fn read<M: Decode>(codec: Codec, message: &(impl Encode + Describe)) -> Result<M, DecodeError> {
+        let mut out = BytesMut::new();
+        codec.encode(message, &mut out);
+        codec.decode("message", &out.freeze())
+    }
+    for codec in Codec::ALL {
+        assert_eq!(read(*codec, &note_v3()), Ok(note_v3()), "{codec:?}");
+        assert_eq!(read(*codec, &note_v3()), Ok(note_v1()), "{codec:?}");
+        assert_eq!(read(*codec, &note_v3()), Ok(note_v2()), "{codec:?}");
+        let filled = v3::Note { tags: vec![], stars: 0, author: None, ..note_v3() };
+        assert_eq!(read(*codec, &note_v1()), Ok(filled), "{codec:?}");
+    }
+    // An option of nothing is not the same as no option.
+    for codec in Codec::ALL {
+        let empty = v3::Note { author: Some(String::new()), ..note_v3() };
+        assert_eq!(read(*codec, &empty), Ok(empty), "{codec:?}");
+    }
+    // An appended field may come without the one before it.
+    let json = Bytes::from_static(br#"{"stars":3,"text":"milk","id":7}"#);
+    let filled = v3::Note { tags: vec![], author: None, ..note_v3() };
+    assert_eq!(Codec::Json.decode("message", &json), Ok(filled.clone()));
+    assert_eq!(Codec::Json.decode("message", &json), Ok(note_v1()));
+    assert_eq!(Codec::Protobuf.decode("message", &Bytes::from_static(b"\x20\x03\x12\x04milk\x08\x07")), Ok(filled));
+    // One of the first version may not.
+    let json = Bytes::from_static(br#"{"stars":3,"id":7}"#);
+    assert_eq!(Codec::Json.decode::<v3::Note>("message", &json), Err(DecodeError::Missing { what: "Note.text" }));
 }
 
 #[test]

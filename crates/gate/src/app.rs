@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::connection::{self, Shared};
+use crate::encryption::Encryption;
 use crate::http;
 use crate::sessions::Sessions;
 use crate::upstream::Upstream;
@@ -49,6 +50,8 @@ pub struct GateConfig {
     pub link: LinkConfig,
     /// Times of client connections.
     pub session: GateSessionConfig,
+    /// Whether bodies are encrypted inside TLS.
+    pub encryption: Encryption,
     /// Connections held at once.
     pub connections_max: usize,
     /// Bytes that may wait for one client.
@@ -97,6 +100,7 @@ impl Gate {
         let shared = Arc::new(Shared {
             network,
             config: config.session,
+            encryption: config.encryption,
             verifier: config.verifier,
             sessions,
             upstream,

@@ -13,11 +13,13 @@ use im_link::{BoxIo, FrameIo, Network, link};
 use im_proto::client::{Auth, Command, Empty, KickReason, Kickout};
 use im_proto::limits::CLIENT_FRAME_LEN_MAX;
 use im_proto::{Refusal, RefusalCode};
+use im_secure::EphemeralKey;
 use im_session::{Action, CloseReason, GateSession, GateSessionConfig};
 use proto_codec::{Bytes, Flags, FrameError};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
+use crate::encryption::Encryption;
 use crate::sessions::{Client, Sessions};
 use crate::upstream::{Upstream, unix_ms};
 
@@ -31,6 +33,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Shared {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) config: GateSessionConfig,
+    pub(crate) encryption: Encryption,
     pub(crate) verifier: Verifier,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) upstream: Arc<Upstream>,
@@ -42,7 +45,7 @@ pub(crate) struct Shared {
 
 /// Serves a connection until it ends. The time to log in runs from `accepted`, TLS included.
 pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr, accepted: std::time::Instant) {
-    let session = GateSession::new(accepted);
+    let session = GateSession::new(accepted, shared.encryption.policy());
     let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
     let client = Arc::new(Client::new(shared.outbound_bytes_max));
     let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);
@@ -153,6 +156,7 @@ impl Connection<'_> {
         if self.session.wants_preamble() {
             let Some(preamble) = self.io.take_preamble() else { return };
             let action = self.session.on_preamble(preamble);
+            self.client.speak(self.session.codec());
             self.act(action);
         }
         while self.session.wants_frames() {
@@ -189,13 +193,22 @@ impl Connection<'_> {
         let client = &self.client;
         match action {
             Action::None => {}
-            Action::Welcome(sequence, welcome) => client.answer(Command::HandShake, sequence, &welcome),
+            Action::AgreeKeys => {
+                let action = self.agree_keys();
+                self.act(action);
+            }
+            Action::Welcome(sequence, welcome) => {
+                // The answer is still in the codec of the question.
+                client.answer(Command::HandShake, sequence, &welcome);
+                client.speak(self.session.codec());
+                client.seal(self.session.take_sealer());
+            }
             Action::CheckToken(auth) => {
                 let action = self.check_token(auth);
                 self.act(action);
             }
             Action::LoggedIn(sequence, ack) => {
-                client.answer(Command::Auth, sequence, &ack);
+                client.answer_login(sequence, &ack, self.session.take_sealer());
                 // Later frames only move the deadline away; this step may bring it nearer.
                 self.timer.as_mut().reset(self.session.deadline(&self.shared.config).into());
             }
@@ -204,6 +217,13 @@ impl Connection<'_> {
             Action::Refuse(sequence, command, refusal) => client.refuse(command, sequence, &refusal),
             Action::Close(reason) => self.end(&reason),
         }
+    }
+
+    fn agree_keys(&mut self) -> Action {
+        let identity = self.shared.encryption.identity();
+        let identity = identity.expect("a session asks for keys only where its policy came with an identity");
+        let ephemeral = EphemeralKey::from_bytes(rand::random::<[u8; 32]>());
+        self.session.on_keys(identity, &ephemeral)
     }
 
     fn check_token(&mut self, auth: Auth) -> Action {
@@ -259,7 +279,7 @@ impl Connection<'_> {
     fn say_kickout(&self, reason: KickReason) {
         let kickout = Kickout { reason, detail: kick_sentence(reason).into() };
         // A client that takes nothing does not hear this either.
-        let _ = self.client.outbound.push_message(Command::Kickout.number(), Flags::NONE, 0, &kickout);
+        let _ = self.client.push_message(Command::Kickout.number(), Flags::NONE, 0, &kickout);
     }
 
     /// Takes nothing more for the client, and tells the routes that it is gone.
@@ -278,6 +298,7 @@ fn framing_refusal(error: FrameError) -> Refusal {
         FrameError::BadMagic => RefusalCode::BadMagic,
         FrameError::BadVersion { .. } => RefusalCode::BadVersion,
         FrameError::TooLong { .. } => RefusalCode::FrameTooLong,
+        FrameError::BadCodec { .. } => RefusalCode::NoCodec,
         FrameError::BadHop { .. } | FrameError::BadReserved | FrameError::UnknownFlags { .. } => RefusalCode::BadFrame,
     };
     Refusal::new(code, error.to_string())

@@ -11,12 +11,14 @@ use im_link::tls::{self, CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_runtime::settings::ByteSize;
-use im_runtime::{Context, admin, settings};
+use im_runtime::{Context, admin, setting_choice, settings};
+use im_secure::IdentityKey;
 use im_session::GateSessionConfig;
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
 use crate::app::{Gate, GateConfig};
+use crate::encryption::Encryption;
 
 settings! {
     /// The gate: holds client connections.
@@ -42,6 +44,12 @@ settings! {
         pub link_key: PathBuf = "keys/gate-link.key.pem",
         /// Authority of the cluster: only routes with a certificate of it are trusted. PEM.
         pub link_ca: PathBuf = "keys/dev-ca.pem",
+        /// Whether bodies are encrypted inside TLS, for where somebody else ends it: off, allowed (with the
+        /// clients that ask for it) or required.
+        pub encryption: EncryptionMode = "off",
+        /// This gate's identity, whose public half clients pin: an Ed25519 private key, PEM. Needed where
+        /// encryption is not off.
+        pub identity_key: Option<PathBuf> = "",
         /// Public keys that access tokens may be signed with, PEM; two while a key is being replaced.
         pub token_keys: Vec<PathBuf> = "keys/token-ed25519.pub.pem",
         /// From accept to a completed login.
@@ -61,6 +69,18 @@ settings! {
         pub link_in_flight_max: usize = "65536" in 1..=65_536,
         /// How long a request may take before its client is told to try again.
         pub request_timeout: Duration = "5s" in Duration::from_millis(100)..=Duration::from_secs(120),
+    }
+}
+
+setting_choice! {
+    /// Whether bodies are encrypted inside TLS.
+    pub enum EncryptionMode {
+        /// Never.
+        Off = "off",
+        /// With the clients that ask for it.
+        Allowed = "allowed",
+        /// With all, or not at all.
+        Required = "required",
     }
 }
 
@@ -86,11 +106,26 @@ impl GateSettings {
                 keep_alive: self.keep_alive,
                 heartbeat: self.heartbeat,
             },
+            encryption: self.encryption()?,
             connections_max: self.connections_max,
             outbound_bytes_max: self.outbound_bytes_max.as_usize(),
             client_in_flight_max: self.client_in_flight_max,
             link_in_flight_max: self.link_in_flight_max,
             request_timeout: self.request_timeout,
+        })
+    }
+
+    fn encryption(&self) -> anyhow::Result<Encryption> {
+        let identity = || {
+            let path =
+                self.identity_key.as_deref().context("encryption needs an identity_key, which `sim keys` makes")?;
+            let key = im_auth::keys::load_identity(path).context("load the identity key")?;
+            IdentityKey::from_pkcs8(&key).with_context(|| format!("load the identity key {}", path.display()))
+        };
+        Ok(match self.encryption {
+            EncryptionMode::Off => Encryption::Off,
+            EncryptionMode::Allowed => Encryption::Allowed(identity()?),
+            EncryptionMode::Required => Encryption::Required(identity()?),
         })
     }
 }
@@ -166,5 +201,38 @@ async fn watch(gate: Arc<Gate>, context: Context) {
         biased;
         () = context.shutdown.begun() => {}
         () = looking => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use im_auth::keys;
+
+    use super::*;
+
+    #[test]
+    fn encryption_is_off_by_default_and_needs_an_identity_otherwise() {
+        let off = GateSettings::default();
+        assert!(matches!(off.encryption(), Ok(Encryption::Off)));
+
+        let required = |identity_key| GateSettings {
+            encryption: EncryptionMode::Required,
+            identity_key,
+            ..GateSettings::default()
+        };
+        let error = required(None).encryption().unwrap_err();
+        assert!(error.to_string().contains("identity_key"), "{error}");
+
+        let dir = tempfile::tempdir().unwrap();
+        let pinned = keys::load_or_create_identity(dir.path()).unwrap();
+        let private = dir.path().join(keys::IDENTITY_PRIVATE_FILE);
+        let Ok(Encryption::Required(identity)) = required(Some(private)).encryption() else { panic!("it has its key") };
+        assert_eq!(identity.public().as_bytes(), pinned.as_bytes());
+        assert_eq!(keys::load_or_create_identity(dir.path()).unwrap(), pinned, "an identity stays");
+
+        let public = dir.path().join(keys::IDENTITY_PUBLIC_FILE);
+        assert!(required(Some(public)).encryption().is_err(), "a public key is no identity");
     }
 }

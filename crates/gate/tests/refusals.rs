@@ -45,7 +45,8 @@ async fn bytes_that_are_no_frames_get_the_framings_refusal() {
         ("no hop", opening(4, 0), Code::BadFrame),
         ("version 0", opening(5, 0), Code::BadVersion),
         ("version 2", opening(5, 2), Code::BadVersion),
-        ("reserved", opening(6, 1), Code::BadFrame),
+        ("codec", opening(6, 3), Code::NoCodec),
+        ("reserved", opening(7, 1), Code::BadFrame),
         ("one over", header(CLIENT_FRAME_LEN_MAX + 1, 0), Code::FrameTooLong),
         ("four gigabytes", header(u32::MAX, 0), Code::FrameTooLong),
         ("flags", header(0, 0x8000), Code::BadFrame),
@@ -112,7 +113,7 @@ async fn nothing_but_the_login_follows_the_handshake() {
 async fn a_handshake_must_offer_a_codec_and_decode() {
     let world = World::new().await;
     let mut bystander = world.login("bystander").await;
-    for codecs in [vec![], vec![CodecId::Json], vec![CodecId::Protobuf, CodecId::Unknown(99)]] {
+    for codecs in [vec![], vec![CodecId::Unknown(3)], vec![CodecId::Unknown(4), CodecId::Unknown(99)]] {
         let mut client = world.dial().await;
         client.say(&preamble()).await;
         let sequence = client.ask(Command::HandShake, &hello(codecs)).await;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use im_proto::DeviceId;
 use im_proto::client::Platform;
+use im_secure::IdentityPublicKey;
 use im_session::client::ConnectionLimits;
+use proto_codec::Codec;
 
 /// Settings of a client. [`new`](Self::new) sets every default; change fields as wanted.
 #[derive(Clone, Debug)]
@@ -18,6 +20,12 @@ pub struct ClientConfig {
     pub platform: Platform,
     /// The application's name, for the server's log.
     pub app_id: String,
+    /// The codec of the connection, where the gate has it. Default [`Codec::Binary`], the shortest and
+    /// quickest; [`Codec::Json`] for a look at what is said.
+    pub codec: Codec,
+    /// The identity of the gates, where bodies have to be encrypted inside TLS: no word of the login is
+    /// said to a gate that does not prove it. Default `None`: TLS is enough.
+    pub encryption: Option<IdentityPublicKey>,
     /// How long dialling, with TLS, may take. Default 10 s.
     pub connect_timeout: Duration,
     /// How long a request waits for its answer, reconnects included. Messages wait for ever. Default 20 s.
@@ -42,6 +50,8 @@ impl ClientConfig {
             device,
             platform: Platform::Bot,
             app_id: "im-client".into(),
+            codec: Codec::Binary,
+            encryption: None,
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(20),
             connection: ConnectionLimits::default(),

@@ -41,5 +41,6 @@ pub use client::{Client, StartError};
 pub use config::ClientConfig;
 pub use dial::{Dial, PlainDial, TlsDial};
 pub use events::{Event, Events, State};
+pub use im_secure::IdentityPublicKey;
 pub use position::{FilePosition, MemoryPosition, PositionStore};
 pub use token::{OnRefresh, RefreshingToken, StaticToken, TokenError, TokenSource};

@@ -191,6 +191,7 @@ impl Owner {
             token: token.into(),
             device: self.config.device.clone(),
             platform: self.config.platform,
+            codec: self.config.codec,
         }
     }
 

@@ -8,20 +8,20 @@ use proto_codec::{CodecId, Decode, Encode, wire_enum};
 
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Position, Seq, SessionId, Target, UserId};
 use crate::limits::{
-    CODECS_MAX, GATES_MAX, GROUP_MEMBERS_MAX, PAGE_ROWS_MAX, PAYLOAD_LEN_MAX, SIGNAL_LEN_MAX, TEXT_LEN_MAX,
-    TOKEN_LEN_MAX,
+    CODECS_MAX, GATES_MAX, GROUP_MEMBERS_MAX, KEY_SHARE_LEN, PAGE_ROWS_MAX, PAYLOAD_LEN_MAX, SIGNAL_LEN_MAX,
+    SIGNATURE_LEN, SUITES_MAX, TEXT_LEN_MAX, TOKEN_LEN_MAX,
 };
 
 wire_enum! {
     /// What a frame between a client and its gate is. Those marked ← come from the server unasked.
     pub enum Command: u16 {
-        /// [`HandShake`] → [`HandShakeAck`]; the first frame, always in the binary codec.
+        /// [`HandShake`] → [`HandShakeAck`]; the first frame, in the codec that the preamble names.
         HandShake = 0x01,
         /// [`Auth`] → [`AuthAck`]; the second.
         Auth = 0x02,
-        /// [`Empty`] → [`Empty`]; then the gate closes.
+        /// [`Empty`] → [`Empty`]; the login ends, and the gate closes.
         Logout = 0x03,
-        /// [`Empty`] → [`HeartBeatAck`].
+        /// [`Empty`] → [`HeartBeatAck`]; the client is there, and asks how far its timeline reaches.
         HeartBeat = 0x04,
         /// [`SendMsg`] → [`SendAck`]; idempotent by sender and `client_msg_id`.
         SendMsg = 0x05,
@@ -63,6 +63,10 @@ wire_enum! {
     pub enum Encryption: u8 {
         /// They are not; TLS is enough.
         None = 0,
+        /// X25519, HKDF-SHA256, ChaCha20-Poly1305.
+        ChaCha20Poly1305 = 1,
+        /// X25519, HKDF-SHA256, AES-128-GCM.
+        Aes128Gcm = 2,
     }
 }
 
@@ -78,21 +82,32 @@ pub struct HandShake {
     /// Codecs that the client speaks, the one it likes best first.
     #[wire(max = CODECS_MAX)]
     pub codecs: Vec<CodecId>,
-    /// The body encryption that the client asks for.
-    pub encryption: Encryption,
+    /// Body encryptions that the client accepts, the one it likes best first; empty asks for none.
+    #[wire(max = SUITES_MAX)]
+    pub suites: Vec<Encryption>,
+    /// The client's ephemeral X25519 public key where it asks for encryption, else empty.
+    #[wire(max = KEY_SHARE_LEN)]
+    pub key_share: Bytes,
 }
 
 /// What the gate made of it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct HandShakeAck {
+    /// The gate's Ed25519 signature where bodies will be encrypted, else empty. It covers everything
+    /// that was said so far and the whole of this body behind this field, which is why it stands first.
+    #[wire(max = SIGNATURE_LEN)]
+    pub signature: Bytes,
     /// The gate's protocol version.
     pub version: u8,
     /// The codec of every frame after this one.
     pub codec: CodecId,
     /// The body encryption of every frame after this one.
     pub encryption: Encryption,
-    /// Bytes of body that a frame from the client may have.
+    /// Bytes of body that a frame from the client may have, an authentication tag included.
     pub frame_len_max: u32,
+    /// The gate's ephemeral X25519 public key where bodies will be encrypted, else empty.
+    #[wire(max = KEY_SHARE_LEN)]
+    pub key_share: Bytes,
 }
 
 wire_enum! {

@@ -1,152 +1,118 @@
-//! Every body of every hop as one table, and the body of the fuzz target that decodes any of them.
-//! Tests read the table to see that nothing was left out.
+//! Bodies of fuzz targets: they take bytes and panic when a rule is broken. The targets under `fuzz/`
+//! call those that take an input; tests call all of them, over kept inputs, vectors and random bytes.
 
 use bytes::{Bytes, BytesMut};
-use proto_codec::{Codec, Decode, DecodeError, Encode};
+use proto_codec::{Codec, Decode, Deframer, Hop as Connection, PREAMBLE_LEN, Preamble, Reader};
 
-use crate::client::{self, Command};
-use crate::link::{self, LinkCommand};
-use crate::refusal::Refusal;
+use crate::client::Command;
+pub use crate::commands::{BODIES, Body, Hop, Role};
+use crate::ids::Target;
 
-/// Who speaks to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hop {
-    /// A client and its gate.
-    Client,
-    /// Two tiers.
-    Link,
-}
+/// The message of the fault that [`canary`] has in it.
+pub const PLANTED: &str = "the planted fault was found";
 
-/// Which frame of a command carries the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The one that asks, or that wants no answer.
-    Request,
-    /// The one that answers.
-    Answer,
-    /// The one that refuses, whatever the command.
-    Refusal,
-}
-
-/// One kind of body.
-#[derive(Clone, Copy, Debug)]
-pub struct Body {
-    /// Where it travels.
-    pub hop: Hop,
-    /// In which frame.
-    pub role: Role,
-    /// The command's name.
-    pub command: &'static str,
-    /// The command's number, without the bit of an answer.
-    pub number: u16,
-    /// The message's name.
-    pub message: &'static str,
-    /// Decodes the bytes and drops what was read.
-    pub decode: fn(&Bytes) -> Result<(), DecodeError>,
-    /// Decodes the bytes, and encodes what was read; panics when reading that again gives another value.
-    pub reencode: fn(&Bytes) -> Result<Bytes, DecodeError>,
-}
-
-macro_rules! bodies {
-    ($( $hop:ident $commands:ident::$command:ident $role:ident $module:ident::$message:ident; )+) => {
-        /// Every body that a frame can carry.
-        pub const BODIES: &[Body] = &[
-            $( Body {
-                hop: Hop::$hop,
-                role: Role::$role,
-                command: stringify!($command),
-                number: $commands::$command.number(),
-                message: stringify!($message),
-                decode: |body| decode::<$module::$message>(stringify!($message), body),
-                reencode: |body| reencode::<$module::$message>(stringify!($message), body),
-            }, )+
-            Body {
-                hop: Hop::Client,
-                role: Role::Refusal,
-                command: "any",
-                number: 0,
-                message: "Refusal",
-                decode: |body| decode::<Refusal>("Refusal", body),
-                reencode: |body| reencode::<Refusal>("Refusal", body),
-            },
-        ];
+/// What stands in front of a body in an input of the targets for messages: the frame that carries it
+/// and the command's number, so that an input means the same after a message was added.
+pub fn carrier(kind: &Body) -> [u8; 2] {
+    let frame = match (kind.hop, kind.role) {
+        (_, Role::Refusal) => b'r',
+        (Hop::Client, Role::Request) => b'q',
+        (Hop::Client, Role::Answer) => b'a',
+        (Hop::Link, Role::Request) => b'Q',
+        (Hop::Link, Role::Answer) => b'A',
     };
+    // Commands are numbered below the bit of an answer.
+    [frame, kind.number as u8]
 }
 
-bodies! {
-    Client Command::HandShake Request client::HandShake;
-    Client Command::HandShake Answer client::HandShakeAck;
-    Client Command::Auth Request client::Auth;
-    Client Command::Auth Answer client::AuthAck;
-    Client Command::Logout Request client::Empty;
-    Client Command::Logout Answer client::Empty;
-    Client Command::HeartBeat Request client::Empty;
-    Client Command::HeartBeat Answer client::HeartBeatAck;
-    Client Command::SendMsg Request client::SendMsg;
-    Client Command::SendMsg Answer client::SendAck;
-    Client Command::NewMsg Request client::NewMsg;
-    Client Command::GetMsg Request client::GetMsg;
-    Client Command::GetMsg Answer client::MsgPage;
-    Client Command::ReadMsg Request client::ReadMsg;
-    Client Command::ReadMsg Answer client::Empty;
-    Client Command::RevReadMsg Request client::RevReadMsg;
-    Client Command::Kickout Request client::Kickout;
-    Client Command::Redirect Request client::Redirect;
-    Client Command::GetHistory Request client::GetHistory;
-    Client Command::GetHistory Answer client::HistoryPage;
-    Client Command::Signal Request client::Signal;
-    Client Command::Signal Answer client::Empty;
-    Client Command::RevSignal Request client::RevSignal;
-    Client Command::ListConversations Request client::ListConversations;
-    Client Command::ListConversations Answer client::ConversationPage;
-    Client Command::CreateGroup Request client::CreateGroup;
-    Client Command::CreateGroup Answer client::Group;
-    Client Command::ChangeMembers Request client::ChangeMembers;
-    Client Command::ChangeMembers Answer client::Group;
-    Client Command::ListGroups Request client::ListGroups;
-    Client Command::ListGroups Answer client::GroupPage;
-    Link LinkCommand::Hello Request link::Hello;
-    Link LinkCommand::Hello Answer link::Welcome;
-    Link LinkCommand::Ping Request link::Ping;
-    Link LinkCommand::Ping Answer link::Ping;
-    Link LinkCommand::SessionUp Request link::SessionUp;
-    Link LinkCommand::SessionDown Request link::SessionDown;
-    Link LinkCommand::Forward Request link::Forward;
-    Link LinkCommand::Push Request link::Push;
-    Link LinkCommand::PushSessions Request link::PushSessions;
-    Link LinkCommand::Relay Request link::Relay;
-    Link LinkCommand::RelaySessions Request link::RelaySessions;
+/// The message that an input is for, and its body; `None` where there is no such message.
+pub fn carried(input: &[u8]) -> Option<(&'static Body, Bytes)> {
+    let (front, body) = input.split_first_chunk()?;
+    let kind = BODIES.iter().find(|kind| carrier(kind) == *front)?;
+    Some((kind, Bytes::copy_from_slice(body)))
 }
 
-fn decode<M: Decode>(what: &'static str, body: &Bytes) -> Result<(), DecodeError> {
-    Codec::Binary.decode::<M>(what, body).map(drop)
+/// The target `message_binary`.
+pub fn binary_input(input: &[u8]) {
+    if let Some((kind, body)) = carried(input) {
+        one_spelling(kind, &body);
+    }
 }
 
-fn reencode<M: Decode + Encode + PartialEq + std::fmt::Debug>(
-    what: &'static str,
-    body: &Bytes,
-) -> Result<Bytes, DecodeError> {
-    let message = Codec::Binary.decode::<M>(what, body)?;
-    let mut out = BytesMut::new();
-    Codec::Binary.encode(&message, &mut out);
-    let again = out.freeze();
-    assert_eq!(Codec::Binary.decode::<M>(what, &again).as_ref(), Ok(&message), "read back as something else");
-    Ok(again)
+/// The target `message_json`.
+pub fn json_input(input: &[u8]) {
+    if let Some((kind, body)) = carried(input) {
+        one_value(kind, Codec::Json, &body);
+    }
 }
 
-/// Decodes `body` as every message there is. What decodes has one spelling: the same bytes come out
-/// again, shorter or longer only where the sender's version appended other fields than ours.
+/// The target `message_protobuf`.
+pub fn protobuf_input(input: &[u8]) {
+    if let Some((kind, body)) = carried(input) {
+        one_value(kind, Codec::Protobuf, &body);
+    }
+}
+
+/// A body that decodes has one spelling: the same bytes come out again, shorter or longer only where
+/// the sender's version appended other fields than ours.
+fn one_spelling(kind: &Body, body: &Bytes) {
+    let Ok(again) = kind.reencode(body) else { return };
+    assert!(again.len() != body.len() || again == *body, "{}: two spellings of one value", kind.message);
+    assert_eq!(kind.reencode(&again).as_ref(), Ok(&again), "{}: its own bytes are no fixed point", kind.message);
+}
+
+/// A body that decodes, in a codec that has several spellings of one value, is one value whichever way
+/// it goes: into every codec and back, and as a tier translates it that has no message for it.
+fn one_value(kind: &Body, codec: Codec, body: &Bytes) {
+    let Ok(binary) = (kind.recode)(codec, body, Codec::Binary) else { return };
+    assert_eq!(kind.reencode(&binary).as_ref(), Ok(&binary), "{}: no binary body", kind.message);
+    for other in Codec::ALL {
+        let again = (kind.recode)(Codec::Binary, &binary, *other).expect("what was decoded is encoded");
+        let back = (kind.recode)(*other, &again, Codec::Binary);
+        assert_eq!(back.as_ref(), Ok(&binary), "{}: read back as something else: {again:?}", kind.message);
+        let untyped = other.encode_binary(kind.message, kind.ty, &binary);
+        assert_eq!(untyped.as_ref(), Ok(&again), "{}: written otherwise without its type", kind.message);
+    }
+    let untyped = codec.decode_binary(kind.message, kind.ty, body).expect("what decodes can be translated");
+    assert_eq!(kind.reencode(&untyped), Ok(binary), "{}: read otherwise without its type", kind.message);
+}
+
+/// A binary body as every message there is; see the target.
 pub fn message_body(body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
-    for kind in BODIES {
-        if let Ok(again) = (kind.reencode)(&body) {
-            assert!(again.len() != body.len() || again == body, "{}: two spellings of one value", kind.message);
-            assert_eq!(
-                (kind.reencode)(&again).as_ref(),
-                Ok(&again),
-                "{}: its own bytes are no fixed point",
-                kind.message
-            );
+    BODIES.iter().for_each(|kind| one_spelling(kind, &body));
+}
+
+/// A body in any codec as every message there is; see the targets.
+pub fn coded_body(codec: Codec, body: &[u8]) {
+    let body = Bytes::copy_from_slice(body);
+    BODIES.iter().for_each(|kind| one_value(kind, codec, &body));
+}
+
+/// [`coded_body`] in JSON.
+pub fn json_body(body: &[u8]) {
+    coded_body(Codec::Json, body);
+}
+
+/// [`coded_body`] in protocol buffers.
+pub fn protobuf_body(body: &[u8]) {
+    coded_body(Codec::Protobuf, body);
+}
+
+/// The target `canary`, which has a fault on purpose: a fuzzer that does not find it finds nothing. It
+/// stands behind the magic, an honest length, a command and the first field of a message, where chance
+/// does not get.
+pub fn canary(stream: &[u8]) {
+    let Some((preamble, rest)) = stream.split_first_chunk::<PREAMBLE_LEN>() else { return };
+    if Preamble::decode(*preamble, Connection::Client).is_err() {
+        return;
+    }
+    let mut buffer = BytesMut::from(rest);
+    while let Some(Ok(frame)) = Deframer::new(4096).next(&mut buffer) {
+        if Command::from_number(frame.command) == Command::SendMsg
+            && let Ok(Target::Group(_)) = Target::decode(&mut Reader::over(&frame.body))
+        {
+            panic!("{PLANTED}");
         }
     }
 }

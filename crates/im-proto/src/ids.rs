@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use proto_codec::schema::{ChoiceSchema, Describe, IdSchema, NumberSchema, Type, UnionSchema, doc};
 use proto_codec::{Decode, DecodeError, Encode, Reader};
 
 use crate::limits::{CONVERSATION_ID_LEN_MAX, ID_LEN_MAX};
@@ -59,9 +60,13 @@ fn decode_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Arc<str>, De
     Ok(text.into())
 }
 
+/// The rules of an id, as clients in other languages are told them.
+const ID_RULES: &str =
+    "1 to 64 bytes of UTF-8 without ':' and without control characters (U+0000 to U+001F, U+007F to U+009F)";
+
 macro_rules! text_id {
-    ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {$(
-        $(#[$meta])*
+    ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {$(
+        $(#[doc = $doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
 
@@ -103,6 +108,15 @@ macro_rules! text_id {
             fn from_str(text: &str) -> Result<Self, IdError> {
                 Self::new(text)
             }
+        }
+
+        impl Describe for $name {
+            const TYPE: Type = Type::Id(&IdSchema {
+                name: stringify!($name),
+                doc: doc(concat!($($doc),*)),
+                rules: ID_RULES,
+                max: ID_LEN_MAX,
+            });
         }
 
         impl Encode for $name {
@@ -207,6 +221,15 @@ impl std::borrow::Borrow<str> for ConversationId {
     }
 }
 
+impl Describe for ConversationId {
+    const TYPE: Type = Type::Id(&IdSchema {
+        name: "ConversationId",
+        doc: "A conversation: the two user ids with a ':' between them, or a group's id. Only the former has a ':'.",
+        rules: "a group id; or two user ids with ':' between them, the smaller by bytes first",
+        max: CONVERSATION_ID_LEN_MAX,
+    });
+}
+
 impl Encode for ConversationId {
     fn encode(&self, out: &mut BytesMut) {
         self.0.encode(out);
@@ -247,6 +270,17 @@ impl Target {
     }
 }
 
+impl Describe for Target {
+    const TYPE: Type = Type::Union(&UnionSchema {
+        name: "Target",
+        doc: "To whom a message goes: one byte (1 a user, 2 a group), then the id.",
+        choices: &[
+            ChoiceSchema { name: "user", number: 1, doc: "A user.", ty: UserId::TYPE },
+            ChoiceSchema { name: "group", number: 2, doc: "A group.", ty: GroupId::TYPE },
+        ],
+    });
+}
+
 impl Encode for Target {
     fn encode(&self, out: &mut BytesMut) {
         match self {
@@ -275,8 +309,8 @@ impl Decode for Target {
 }
 
 macro_rules! number {
-    ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {$(
-        $(#[$meta])*
+    ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {$(
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub u64);
 
@@ -284,6 +318,11 @@ macro_rules! number {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
             }
+        }
+
+        impl Describe for $name {
+            const TYPE: Type =
+                Type::Number(&NumberSchema { name: stringify!($name), doc: doc(concat!($($doc),*)) });
         }
 
         impl Encode for $name {

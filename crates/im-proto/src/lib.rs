@@ -2,11 +2,13 @@
 //!
 //! * [`ids`]: who and where; validated when they are made, so that nothing inside has to ask again.
 //! * [`client`]: what a client and its gate say to each other.
+//! * [`commands`]: the table of commands with their bodies.
 //! * [`link`]: what tiers say to each other.
 //! * [`refusal`]: the table of refusals.
 //! * [`limits`]: every named maximum, with its arithmetic.
 
 pub mod client;
+pub mod commands;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod ids;

@@ -1,6 +1,8 @@
 //! Every named maximum of the protocol. A reader enforces them before it reserves memory; a sender
 //! checks them before it fills a field.
 
+use proto_codec::Codec;
+
 /// Bytes of an id (user, group, device, client message id), UTF-8.
 pub const ID_LEN_MAX: u32 = 64;
 /// Bytes of a conversation id: two ids and the colon between them.
@@ -20,6 +22,12 @@ pub const PAGE_ROWS_MAX: u32 = 200;
 pub const GROUP_MEMBERS_MAX: u32 = 1000;
 /// Codecs that a client may offer.
 pub const CODECS_MAX: u32 = 8;
+/// Body encryptions that a client may offer.
+pub const SUITES_MAX: u32 = 8;
+/// Bytes of an X25519 public key; a key share has exactly these or none.
+pub const KEY_SHARE_LEN: u32 = 32;
+/// Bytes of an Ed25519 signature; exactly these or none.
+pub const SIGNATURE_LEN: u32 = 64;
 /// Gate addresses in a redirect.
 pub const GATES_MAX: u32 = 16;
 
@@ -28,6 +36,19 @@ pub const CLIENT_FRAME_LEN_MAX: u32 = 64 * 1024;
 /// Body of a frame to a client, and the bytes after which a page of messages is cut.
 /// A full page (a row over the cut, ids included) stays under it.
 pub const SERVER_FRAME_LEN_MAX: u32 = 512 * 1024;
+/// How many times longer a body may be in another codec than in the binary one. The worst is a list
+/// of short ids in JSON: two bytes are five there (`"x",` or `"\"",`), and the names of the fields of a
+/// full page of rows come to less than a fifth of the maximum.
+pub const CODED_GROWTH_MAX: u32 = 4;
+
+/// [`SERVER_FRAME_LEN_MAX`] on a connection in that codec.
+pub const fn server_frame_len_max(codec: Codec) -> u32 {
+    match codec {
+        Codec::Binary => SERVER_FRAME_LEN_MAX,
+        _ => CODED_GROWTH_MAX * SERVER_FRAME_LEN_MAX,
+    }
+}
+
 /// Payload bytes after which a page of messages is cut short; `has_more` then says so.
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Body of a frame between tiers: an answer to a client with its envelope.

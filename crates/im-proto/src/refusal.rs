@@ -66,6 +66,11 @@ refusals! {
     105 UnknownCommand Never "a command that is not known here";
     106 OutOfOrder Never "a command that does not belong at this step";
     107 NoCodec Never "none of the offered codecs is spoken here";
+    108 NoEncryption Never "encrypted bodies are not offered here";
+    109 EncryptionRequired Never "only encrypted bodies are taken here";
+    110 NoSuite Never "none of the offered body encryptions is spoken here";
+    111 BadKeyShare Never "a key share that no key can be agreed with";
+    112 NotAuthentic Reconnect "a frame that does not open with the agreed keys";
     200 BadToken AfterLogin "the token is malformed, or signed by no known key";
     201 ExpiredToken AfterLogin "the token has expired";
     202 NotLoggedIn AfterLogin "a command that needs a login first";

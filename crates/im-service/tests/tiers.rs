@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::{EPOCH, at, config, send, to, user};
-use gate::{Gate, GateConfig, GateSessionConfig};
+use gate::{Encryption, Gate, GateConfig, GateSessionConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::MemoryNetwork;
 use im_link::tls::LinkTls;
 use im_link::{FrameIo, LinkConfig, Network};
 use im_proto::client::{
-    Auth, AuthAck, Command, Encryption, GetMsg, HandShake, HandShakeAck, MsgPage, NewMsg, Platform, SendAck, SendMsg,
+    Auth, AuthAck, Command, GetMsg, HandShake, HandShakeAck, MsgPage, NewMsg, Platform, SendAck, SendMsg,
 };
 use im_proto::limits::SERVER_FRAME_LEN_MAX;
 use im_proto::{BootId, DeviceId, Refusal, RefusalCode as Code, Seq};
 use im_service::ImService;
 use im_timeline::{Disk, MemoryOptions, MemoryStore};
-use proto_codec::{BytesMut, Codec, CodecId, Decode, Encode, Flags, Frame, Hop, Preamble};
+use proto_codec::{Bytes, BytesMut, Codec, CodecId, Decode, Encode, Flags, Frame, Hop, Preamble};
 use route::{Route, RouteConfig};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -72,6 +72,7 @@ impl World {
                 link_tls: LinkTls::Plain,
                 link: LinkConfig::default(),
                 session: GateSessionConfig::default(),
+                encryption: Encryption::Off,
                 connections_max: 100,
                 outbound_bytes_max: 64 * 1024,
                 client_in_flight_max: 64,
@@ -105,7 +106,8 @@ impl World {
             app_id: "test".into(),
             sdk: "test".into(),
             codecs: vec![CodecId::Binary],
-            encryption: Encryption::None,
+            suites: Vec::new(),
+            key_share: Bytes::new(),
         };
         client.call::<HandShakeAck>(Command::HandShake, &hello).await.unwrap();
         let token = self.signer.issue(user(name), name, 1, SystemTime::now(), Duration::from_secs(600)).token;

@@ -3,6 +3,7 @@
 //! ```text
 //!            preamble          HandShake            Auth, token good
 //! Preamble ───────────► Hello ───────────► Login ───────────────────► Open
+//!     │                   │ (Agreeing)       │ (Checking)               │
 //!     │                   │                  │                          │ Logout, kick, silence,
 //!     └───────────────────┴──────────────────┴──────────────────────────┴► bad bytes: Close
 //! ```
@@ -10,12 +11,18 @@
 //! Until `Open` the whole way has one deadline, so that a peer that sends a byte a second gains
 //! nothing; from `Open` on the deadline is the keep-alive after the last frame. One frame gives
 //! one [`Action`]; the shell carries it out before it hands in the next frame.
+//!
+//! Where bodies are encrypted, frames are opened here; sealing is the shell's, with the
+//! [`Sealer`] that [`take_sealer`](GateSession::take_sealer) has for it after the answers to handshake
+//! and login: the answer itself still goes out as before.
 
 use std::time::{Duration, Instant};
 
 use im_proto::client::{Auth, AuthAck, Command, Encryption, HandShake, HandShakeAck, KickReason};
+use im_proto::commands::client_body;
 use im_proto::limits::CLIENT_FRAME_LEN_MAX;
 use im_proto::{DeviceId, Refusal, RefusalCode, SessionId, UserId};
+use im_secure::{Agreed, EphemeralKey, IdentityKey, Keys, OfferError, OpenError, Opener, Sealer, ServerHello};
 use proto_codec::{Bytes, Codec, Frame, FrameError, Hop, PREAMBLE_LEN, PROTOCOL_VERSION, Preamble};
 
 /// Times of a client connection.
@@ -27,6 +34,18 @@ pub struct GateSessionConfig {
     pub keep_alive: Duration,
     /// Between heartbeats that the client is asked to keep. Default 30 s.
     pub heartbeat: Duration,
+}
+
+/// Whether a gate encrypts bodies inside TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EncryptionPolicy {
+    /// Never: a client that asks for it is refused.
+    #[default]
+    Off,
+    /// With the clients that ask for it.
+    Allowed,
+    /// Always: a client that does not ask for it is refused.
+    Required,
 }
 
 impl Default for GateSessionConfig {
@@ -41,6 +60,9 @@ impl Default for GateSessionConfig {
 pub struct GateSession {
     state: State,
     codec: Codec,
+    policy: EncryptionPolicy,
+    /// On the heap, because most connections have none.
+    encrypted: Option<Box<Encrypted>>,
     /// When the current step's time began: accept, or the last frame once logged in.
     since: Instant,
 }
@@ -48,12 +70,35 @@ pub struct GateSession {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Preamble,
-    Hello,
+    /// The first bytes, because keys depend on all that was said.
+    Hello([u8; PREAMBLE_LEN]),
+    /// The shell is drawing a key.
+    Agreeing,
     Login,
     /// The token is being checked; the sequence of its request.
     Checking(u32),
     Open,
     Closed,
+}
+
+/// What an encrypted connection has beside its state.
+#[derive(Debug)]
+struct Encrypted {
+    stage: Stage,
+    /// For the shell, until it takes it.
+    sealer: Option<Sealer>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The client's offer, until the shell has drawn a key.
+    Offered(ServerHello),
+    /// Agreed, and not logged in yet.
+    Login(Agreed, Opener),
+    /// Logged in.
+    Open(Opener),
+    /// No keys could be agreed.
+    Failed,
 }
 
 /// What the shell has to do next.
@@ -62,6 +107,8 @@ enum State {
 pub enum Action {
     /// Nothing.
     None,
+    /// Draw an ephemeral key, then call [`GateSession::on_keys`].
+    AgreeKeys,
     /// Answer a handshake.
     Welcome(u32, HandShakeAck),
     /// Check the token, then call [`GateSession::on_login`] or [`GateSession::on_login_refused`].
@@ -70,13 +117,13 @@ pub enum Action {
     LoggedIn(u32, AuthAck),
     /// Answer with the head of the user's timeline.
     HeartBeat(u32),
-    /// Send it towards an im-service. The body is in the session's codec.
+    /// Send it towards an im-service.
     Forward {
         /// The client's sequence, to be repeated in the answer.
         sequence: u32,
         /// Its command.
         command: Command,
-        /// Its body.
+        /// Its body, in the binary codec whatever the session's is.
         body: Bytes,
     },
     /// Answer with a refusal and go on.
@@ -105,11 +152,11 @@ pub enum CloseReason {
 
 impl GateSession {
     /// A connection that was accepted at `now`.
-    pub fn new(now: Instant) -> Self {
-        Self { state: State::Preamble, codec: Codec::Binary, since: now }
+    pub fn new(now: Instant, policy: EncryptionPolicy) -> Self {
+        Self { state: State::Preamble, codec: Codec::Binary, policy, encrypted: None, since: now }
     }
 
-    /// The codec that the handshake chose.
+    /// The codec of what goes out: the handshake's own, then the one that it chose.
     pub fn codec(&self) -> Codec {
         self.codec
     }
@@ -121,7 +168,7 @@ impl GateSession {
 
     /// Whether frames are taken: not while a token is being checked, and not after the end.
     pub fn wants_frames(&self) -> bool {
-        matches!(self.state, State::Hello | State::Login | State::Open)
+        matches!(self.state, State::Hello(_) | State::Login | State::Open)
     }
 
     /// When [`on_timeout`](Self::on_timeout) has to be called. Moves with every frame; a shell may
@@ -143,8 +190,9 @@ impl GateSession {
     /// The first bytes.
     pub fn on_preamble(&mut self, bytes: [u8; PREAMBLE_LEN]) -> Action {
         match Preamble::decode(bytes, Hop::Client) {
-            Ok(_) => {
-                self.state = State::Hello;
+            Ok(preamble) => {
+                self.codec = preamble.codec;
+                self.state = State::Hello(bytes);
                 Action::None
             }
             Err(error) => self.on_framing_error(error),
@@ -158,21 +206,57 @@ impl GateSession {
 
     /// A frame came in.
     pub fn on_frame(&mut self, now: Instant, frame: Frame) -> Action {
+        let frame = match self.open(frame) {
+            Ok(frame) => frame,
+            // Nothing of it can be trusted, so the refusal names neither its command nor its sequence.
+            Err(error) => {
+                let refusal = Refusal::new(RefusalCode::NotAuthentic, error.to_string());
+                return self.close(CloseReason::Protocol(0, 0, refusal));
+            }
+        };
+        if self.state == State::Open {
+            self.since = now;
+        }
+        let frame = match self.translated(frame) {
+            Ok(frame) => frame,
+            Err(refused) => return refused,
+        };
         let command = Command::from_number(frame.command);
         match (&self.state, command) {
-            (State::Hello, Command::HandShake) => self.on_handshake(&frame),
+            (State::Hello(preamble), Command::HandShake) => self.on_handshake(*preamble, &frame),
             (State::Login, Command::Auth) => self.on_auth(&frame),
-            (State::Open, _) => {
-                self.since = now;
-                self.on_request(frame, command)
-            }
-            (State::Hello | State::Login, _) => self.refuse_and_close(&frame, RefusalCode::NotLoggedIn.into()),
-            (State::Preamble | State::Checking(_) | State::Closed, _) => Action::None,
+            (State::Open, _) => self.on_request(frame, command),
+            (State::Hello(_) | State::Login, _) => self.refuse_and_close(&frame, RefusalCode::NotLoggedIn.into()),
+            (State::Preamble | State::Agreeing | State::Checking(_) | State::Closed, _) => Action::None,
         }
     }
 
-    fn on_handshake(&mut self, frame: &Frame) -> Action {
-        // The handshake chooses the codec, so it cannot be written in one that it has not chosen yet.
+    /// The plain frame. From the agreement on every frame is encrypted, before it none.
+    fn open(&mut self, frame: Frame) -> Result<Frame, OpenError> {
+        match self.encrypted.as_deref_mut().map(|encrypted| &mut encrypted.stage) {
+            Some(Stage::Login(_, opener) | Stage::Open(opener)) => opener.open(frame),
+            _ if frame.flags.is_encrypted() => Err(OpenError::NotAgreed),
+            _ => Ok(frame),
+        }
+    }
+
+    /// The frame with its body in the binary codec, the only one from here on.
+    fn translated(&mut self, frame: Frame) -> Result<Frame, Action> {
+        if self.codec == Codec::Binary {
+            return Ok(frame);
+        }
+        // A command without a schema is refused by its number alone.
+        let Some(ty) = client_body(frame.command, frame.flags) else { return Ok(frame) };
+        match self.codec.decode_binary(ty.name().unwrap_or("body"), &ty, &frame.body) {
+            Ok(body) => Ok(Frame { body, ..frame }),
+            Err(error) if self.state == State::Open => {
+                Err(Action::Refuse(frame.sequence, frame.command, bad_body(&error)))
+            }
+            Err(error) => Err(self.refuse_and_close(&frame, bad_body(&error))),
+        }
+    }
+
+    fn on_handshake(&mut self, preamble: [u8; PREAMBLE_LEN], frame: &Frame) -> Action {
         let handshake: HandShake = match Codec::Binary.decode("HandShake", &frame.body) {
             Ok(handshake) => handshake,
             Err(error) => return self.refuse_and_close(frame, bad_body(&error)),
@@ -180,21 +264,77 @@ impl GateSession {
         let Some(codec) = handshake.codecs.iter().find_map(|id| Codec::from_id(*id)) else {
             return self.refuse_and_close(frame, RefusalCode::NoCodec.into());
         };
-        self.codec = codec;
-        self.state = State::Login;
-        Action::Welcome(
-            frame.sequence,
-            HandShakeAck {
-                version: PROTOCOL_VERSION,
-                codec: codec.id(),
-                encryption: Encryption::None,
-                frame_len_max: CLIENT_FRAME_LEN_MAX,
-            },
-        )
+        let asked_in = std::mem::replace(&mut self.codec, codec);
+        if asked_in != Codec::Binary && !handshake.suites.is_empty() {
+            // What is signed are the bytes of the binary form.
+            self.codec = asked_in;
+            let refusal = Refusal::new(RefusalCode::NoEncryption, "encryption is agreed in a binary handshake");
+            return self.refuse_and_close(frame, refusal);
+        }
+        match (self.policy, handshake.suites.is_empty()) {
+            (EncryptionPolicy::Off | EncryptionPolicy::Allowed, true) => {
+                self.state = State::Login;
+                Action::Welcome(frame.sequence, self.ack())
+            }
+            (EncryptionPolicy::Required, true) => self.refuse_and_close(frame, RefusalCode::EncryptionRequired.into()),
+            (EncryptionPolicy::Off, false) => self.refuse_and_close(frame, RefusalCode::NoEncryption.into()),
+            (EncryptionPolicy::Allowed | EncryptionPolicy::Required, false) => {
+                match ServerHello::new(&preamble, frame, &handshake) {
+                    Ok(hello) => {
+                        self.state = State::Agreeing;
+                        self.encrypted = Some(Box::new(Encrypted { stage: Stage::Offered(hello), sealer: None }));
+                        Action::AgreeKeys
+                    }
+                    Err(error) => self.refuse_and_close(frame, bad_offer(error)),
+                }
+            }
+        }
+    }
+
+    fn ack(&self) -> HandShakeAck {
+        HandShakeAck {
+            signature: Bytes::new(),
+            version: PROTOCOL_VERSION,
+            codec: self.codec.id(),
+            encryption: Encryption::None,
+            frame_len_max: CLIENT_FRAME_LEN_MAX,
+            key_share: Bytes::new(),
+        }
+    }
+
+    /// The gate's identity, and a key drawn for this connection.
+    pub fn on_keys(&mut self, identity: &IdentityKey, ephemeral: &EphemeralKey) -> Action {
+        if self.state != State::Agreeing {
+            return Action::None;
+        }
+        let ack = self.ack();
+        let Some(encrypted) = self.encrypted.as_deref_mut() else { return Action::None };
+        let Stage::Offered(hello) = std::mem::replace(&mut encrypted.stage, Stage::Failed) else {
+            return Action::None;
+        };
+        let sequence = hello.sequence();
+        match hello.answer(identity, ephemeral, ack) {
+            Ok((ack, agreed)) => {
+                let Keys { sealer, opener } = agreed.handshake_keys();
+                *encrypted = Encrypted { stage: Stage::Login(agreed, opener), sealer: Some(sealer) };
+                self.state = State::Login;
+                Action::Welcome(sequence, ack)
+            }
+            Err(error) => {
+                let refusal = bad_offer(error);
+                self.close(CloseReason::Protocol(Command::HandShake.number(), sequence, refusal))
+            }
+        }
+    }
+
+    /// What seals every frame behind the answer that was just given; after [`Action::Welcome`] and
+    /// [`Action::LoggedIn`] of an encrypted connection.
+    pub fn take_sealer(&mut self) -> Option<Sealer> {
+        self.encrypted.as_deref_mut()?.sealer.take()
     }
 
     fn on_auth(&mut self, frame: &Frame) -> Action {
-        match self.codec.decode("Auth", &frame.body) {
+        match Codec::Binary.decode("Auth", &frame.body) {
             Ok(auth) => {
                 self.state = State::Checking(frame.sequence);
                 Action::CheckToken(auth)
@@ -215,6 +355,12 @@ impl GateSession {
         let State::Checking(sequence) = self.state else { return Action::None };
         self.state = State::Open;
         self.since = now;
+        if let Some(encrypted) = self.encrypted.as_deref_mut()
+            && let Stage::Login(agreed, _) = std::mem::replace(&mut encrypted.stage, Stage::Failed)
+        {
+            let Keys { sealer, opener } = agreed.session_keys(session, &user);
+            *encrypted = Encrypted { stage: Stage::Open(opener), sealer: Some(sealer) };
+        }
         Action::LoggedIn(
             sequence,
             AuthAck {
@@ -285,6 +431,13 @@ pub struct Identity {
     pub user: UserId,
     /// The device that the login named.
     pub device: DeviceId,
+}
+
+fn bad_offer(error: OfferError) -> Refusal {
+    match error {
+        OfferError::NoSuite => RefusalCode::NoSuite.into(),
+        OfferError::BadKeyShare(_) => RefusalCode::BadKeyShare.into(),
+    }
 }
 
 fn bad_body(error: &proto_codec::DecodeError) -> Refusal {

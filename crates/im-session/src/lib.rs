@@ -15,6 +15,8 @@
 pub mod affinity;
 pub mod backoff;
 pub mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gate_session;
 pub mod in_flight;
 pub mod keep_alive;
@@ -22,7 +24,7 @@ pub mod route_table;
 
 pub use affinity::Affinity;
 pub use backoff::Backoff;
-pub use gate_session::{Action, CloseReason, GateSession, GateSessionConfig};
+pub use gate_session::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
 pub use in_flight::InFlight;
 pub use keep_alive::{LinkHealth, LinkStep};
 pub use route_table::{RouteTable, Superseded};

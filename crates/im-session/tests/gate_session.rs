@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use im_proto::client::{Auth, Command, Empty, Encryption, HandShake, KickReason, Platform};
+use im_proto::client::{Auth, Command, Empty, HandShake, KickReason, Platform};
 use im_proto::{DeviceId, Refusal, RefusalCode, SessionId, UserId};
-use im_session::{Action, CloseReason, GateSession, GateSessionConfig};
+use im_session::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
 use proptest::prelude::*;
-use proto_codec::{BytesMut, CodecId, Encode, Flags, Frame, FrameError, Hop, Preamble};
+use proto_codec::{Bytes, BytesMut, CodecId, Encode, Flags, Frame, FrameError, Hop, Preamble};
 
 fn s(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -28,7 +28,7 @@ fn frame(command: u16, sequence: u32, message: &impl Encode) -> Frame {
 }
 
 fn hello(codecs: Vec<CodecId>) -> Frame {
-    let hello = HandShake { app_id: "t".into(), sdk: "t".into(), codecs, encryption: Encryption::None };
+    let hello = HandShake { app_id: "t".into(), sdk: "t".into(), codecs, suites: vec![], key_share: Bytes::new() };
     frame(Command::HandShake.number(), 1, &hello)
 }
 
@@ -41,7 +41,7 @@ fn auth_frame(sequence: u32) -> Frame {
 }
 
 fn greeted(now: Instant) -> GateSession {
-    let mut session = GateSession::new(now);
+    let mut session = GateSession::new(now, EncryptionPolicy::Off);
     assert!(session.wants_preamble() && !session.wants_frames());
     assert_eq!(session.on_preamble(Preamble::current(Hop::Client).encode()), Action::None);
     assert!(!session.wants_preamble() && session.wants_frames());
@@ -74,7 +74,7 @@ fn is_over(session: &mut GateSession, now: Instant) {
 #[test]
 fn the_login_has_one_deadline_for_all_its_steps() {
     let start = Instant::now();
-    let mut session = GateSession::new(start);
+    let mut session = GateSession::new(start, EncryptionPolicy::Off);
     assert_eq!(session.deadline(&config()), start + s(10));
     let mut session_later = greeted(start);
     assert_eq!(session_later.on_frame(start + s(9), auth_frame(2)), Action::CheckToken(auth()));
@@ -121,7 +121,7 @@ fn each_command_has_its_place() {
         let number = command.number();
         let not_yet = Action::Close(CloseReason::Protocol(number, 7, RefusalCode::NotLoggedIn.into()));
         if command != Command::HandShake {
-            let mut session = GateSession::new(now);
+            let mut session = GateSession::new(now, EncryptionPolicy::Off);
             let _ = session.on_preamble(Preamble::current(Hop::Client).encode());
             assert_eq!(session.on_frame(now, frame(number, 7, &Empty {})), not_yet, "{command:?} first");
             is_over(&mut session, now);
@@ -157,7 +157,7 @@ fn bodies_of_the_first_steps_must_decode() {
     let steps = [(true, hello(vec![CodecId::Binary])), (false, auth_frame(2))];
     for (first, whole) in steps {
         for end in 0..whole.body.len() {
-            let mut session = if first { GateSession::new(now) } else { greeted(now) };
+            let mut session = if first { GateSession::new(now, EncryptionPolicy::Off) } else { greeted(now) };
             if first {
                 let _ = session.on_preamble(Preamble::current(Hop::Client).encode());
             }
@@ -169,21 +169,21 @@ fn bodies_of_the_first_steps_must_decode() {
             is_over(&mut session, now);
         }
     }
-    let mut session = GateSession::new(now);
+    let mut session = GateSession::new(now, EncryptionPolicy::Off);
     let _ = session.on_preamble(Preamble::current(Hop::Client).encode());
-    let refused = session.on_frame(now, hello(vec![CodecId::Json]));
+    let refused = session.on_frame(now, hello(vec![CodecId::Unknown(200)]));
     assert_eq!(refused, Action::Close(CloseReason::Protocol(1, 1, RefusalCode::NoCodec.into())));
 }
 
 #[test]
 fn a_kick_ends_any_step() {
     let now = Instant::now();
-    for mut session in [GateSession::new(now), greeted(now), open(now)] {
+    for mut session in [GateSession::new(now, EncryptionPolicy::Off), greeted(now), open(now)] {
         let kicked = Action::Close(CloseReason::Kicked(KickReason::LoggedInElsewhere));
         assert_eq!(session.on_kick(KickReason::LoggedInElsewhere), kicked);
         is_over(&mut session, now);
     }
-    let mut session = GateSession::new(now);
+    let mut session = GateSession::new(now, EncryptionPolicy::Off);
     let closed = Action::Close(CloseReason::Framing(FrameError::BadMagic));
     assert_eq!(session.on_preamble(*b"GET / HT"), closed);
     is_over(&mut session, now);
@@ -218,7 +218,7 @@ proptest! {
     #[test]
     fn no_order_of_inputs_gets_around_the_login(inputs in prop::collection::vec(input(), 1..60)) {
         let mut now = Instant::now();
-        let mut session = GateSession::new(now);
+        let mut session = GateSession::new(now, EncryptionPolicy::Off);
         let (mut logged_in, mut closed) = (false, false);
         for input in inputs {
             let action = match input {
@@ -247,6 +247,7 @@ proptest! {
                 }
                 Action::Forward { .. } | Action::HeartBeat(_) | Action::Refuse(..) => prop_assert!(logged_in),
                 Action::Close(_) => closed = true,
+                Action::AgreeKeys => prop_assert!(false, "nobody offered keys"),
                 Action::None | Action::Welcome(..) | Action::CheckToken(_) => {}
             }
             prop_assert!(!closed || !session.wants_frames());

@@ -12,7 +12,7 @@ use im_proto::{ConversationId, DeviceId, Epoch, Position, Seq, SessionId, UserId
 use im_session::client::{
     Answer, ClientConnection, CloseCause, ConnectionEvent, ConnectionLimits, Login, RequestError,
 };
-use im_session::{Action, CloseReason, GateSession, GateSessionConfig};
+use im_session::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
 use proto_codec::{Bytes, BytesMut, Codec, Deframer, Encode, Flags, Frame, PREAMBLE_LEN, RESPONSE_BIT};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -120,6 +120,7 @@ impl World {
             token: "token".into(),
             device: DeviceId::new("phone").unwrap(),
             platform: Platform::Bot,
+            codec: Codec::Binary,
         };
         Self {
             rng: Rng(seed),
@@ -127,7 +128,7 @@ impl World {
             client: ClientConnection::new(now, login, ConnectionLimits { patience: PATIENCE, window: 8 }),
             client_in: BytesMut::new(),
             client_end: None,
-            gate: GateSession::new(now),
+            gate: GateSession::new(now, EncryptionPolicy::Off),
             gate_config: GateSessionConfig::default(),
             gate_in: BytesMut::new(),
             gate_end: None,
@@ -177,6 +178,7 @@ impl World {
                 let answer = Frame { command: command.number() | RESPONSE_BIT, flags: Flags::NONE, sequence, body };
                 self.behind.push((due, answer));
             }
+            Action::AgreeKeys => panic!("nobody asked for keys"),
             Action::Refuse(_, command, refusal) => panic!("the gate refuses {command:#x}: {refusal}"),
             Action::Close(reason) => {
                 match reason {
@@ -223,7 +225,7 @@ impl World {
 
     fn client_turn(&mut self) {
         self.down.read(self.now, &mut self.client_in);
-        let deframer = ClientConnection::<u64>::deframer();
+        let deframer = ClientConnection::<u64>::deframer(Codec::Binary);
         while let Some(frame) = deframer.next(&mut self.client_in) {
             self.client.on_frame(self.now, frame.unwrap());
         }

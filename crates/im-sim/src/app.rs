@@ -16,13 +16,14 @@ use im_proto::client::SendMsg;
 use im_proto::{DeviceId, Position};
 use im_session::client::ConnectionLimits;
 use parking_lot::Mutex;
+use proto_codec::Codec;
 use tokio::time::sleep;
 
 use crate::broken::Planted;
 use crate::log::{Event, EventLog};
 use crate::network::SimNetwork;
 use crate::plan::{DevicePlan, GROUPS, Step, group_id, user_id};
-use crate::tiers::{Cluster, gate_addresses, token};
+use crate::tiers::{Cluster, gate_addresses, identity, token};
 
 /// How often something is looked at that the simulated time has to bring.
 const LOOK: Duration = Duration::from_millis(50);
@@ -78,6 +79,10 @@ impl App {
             self.kept.lock().unacked.clear();
         }
         let mut config = ClientConfig::new(gate_addresses(), DeviceId::new(&self.plan.device)?);
+        // Devices of every codec live in one world, those that encrypt beside those that do not.
+        let kind = self.plan.device.bytes().map(usize::from).sum::<usize>();
+        config.codec = Codec::ALL[kind % Codec::ALL.len()];
+        config.encryption = (kind / Codec::ALL.len()).is_multiple_of(2).then(|| identity().public());
         config.connect_timeout = Duration::from_secs(1);
         config.call_timeout = Duration::from_secs(5);
         config.connection = ConnectionLimits { patience: Duration::from_secs(3), ..ConnectionLimits::default() };

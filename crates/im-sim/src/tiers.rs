@@ -4,12 +4,13 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use gate::{Gate, GateConfig};
+use gate::{Encryption, Gate, GateConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::tls::LinkTls;
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_proto::UserId;
+use im_secure::IdentityKey;
 use im_service::{ImService, ImServiceConfig, Retention, ServiceConfig};
 use im_session::GateSessionConfig;
 use im_timeline::{Disk, MemoryOptions, MemoryStore, Store};
@@ -34,6 +35,11 @@ static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     keys::load_or_create(folder.path()).expect("the folder is new and writable")
 });
+
+/// Who the gates prove to be to clients that encrypt.
+pub(crate) fn identity() -> IdentityKey {
+    IdentityKey::from_seed(&[7; 32]).expect("any 32 bytes are a seed")
+}
 
 /// A token that outlasts every world.
 pub(crate) fn token(user: &UserId) -> String {
@@ -100,6 +106,7 @@ impl Cluster {
                 keep_alive: Duration::from_secs(5),
                 heartbeat: Duration::from_secs(1),
             },
+            encryption: Encryption::Allowed(identity()),
             connections_max: 100,
             outbound_bytes_max: 1024 * 1024,
             client_in_flight_max: 64,

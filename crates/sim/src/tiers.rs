@@ -157,9 +157,10 @@ impl Ports {
 }
 
 /// Makes what a cluster needs to trust itself, where it is missing: certificates of an authority of
-/// its own, good for `hosts` towards clients, and the key pair of access tokens.
+/// its own, good for `hosts` towards clients, the key pair of access tokens, and the gates' identity.
 pub(crate) fn make_keys(dir: &Path, hosts: &[String]) -> anyhow::Result<ClusterCerts> {
     let certs = ClusterCerts::load_or_create(dir, hosts).context("make certificates")?;
     im_auth::keys::load_or_create(dir).context("make token keys")?;
+    im_auth::keys::load_or_create_identity(dir).context("make the gates' identity")?;
     Ok(certs)
 }

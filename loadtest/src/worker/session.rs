@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bytes::BytesMut;
-use im_proto::client::{Auth, AuthAck, Command, Encryption, GetMsg, HandShake, HandShakeAck, MsgPage, Platform};
+use bytes::{Bytes, BytesMut};
+use im_proto::client::{Auth, AuthAck, Command, GetMsg, HandShake, HandShakeAck, MsgPage, Platform};
 use im_proto::limits::{PAGE_ROWS_MAX, SERVER_FRAME_LEN_MAX};
 use im_proto::{DeviceId, Position, Refusal};
 use proto_codec::{Codec, Decode, Deframer, Encode, Flags, Frame, Hop, Preamble, RESPONSE_BIT};
@@ -34,7 +34,8 @@ impl Session {
             app_id: "sim-loadtest".to_owned(),
             sdk: env!("CARGO_PKG_VERSION").to_owned(),
             codecs: vec![Codec::Binary.id()],
-            encryption: Encryption::None,
+            suites: Vec::new(),
+            key_share: Bytes::new(),
         };
         let _: HandShakeAck = session.call(Command::HandShake, &hello).await?;
         let auth = Auth { token: account.token.clone(), device: DeviceId::new(DEVICE)?, platform: Platform::Bot };

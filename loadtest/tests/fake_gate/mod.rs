@@ -218,7 +218,14 @@ fn seq_of<'a>(conversations: &'a HashMap<String, u64>, to: &Target, sender: &Use
 }
 
 fn welcome(hello: &HandShake) -> HandShakeAck {
-    HandShakeAck { version: 1, codec: hello.codecs[0], encryption: Encryption::None, frame_len_max: 64 * 1024 }
+    HandShakeAck {
+        signature: Bytes::new(),
+        version: 1,
+        codec: hello.codecs[0],
+        encryption: Encryption::None,
+        frame_len_max: 64 * 1024,
+        key_share: Bytes::new(),
+    }
 }
 
 fn logged_in(user: &UserId) -> AuthAck {

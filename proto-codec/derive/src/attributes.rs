@@ -1,10 +1,11 @@
 //! The struct's definition with its `#[wire(…)]` attributes, parsed once for both derives.
 
-use syn::{Data, DeriveInput, Error, Expr, Fields, Ident, LitInt, Result, Type};
+use syn::{Attribute, Data, DeriveInput, Error, Expr, ExprLit, Fields, Ident, Lit, LitInt, Meta, Result, Type};
 
 /// A struct that is a message or a part of one.
 pub(crate) struct Message {
     pub(crate) name: Ident,
+    pub(crate) doc: String,
     /// No tail for appended fields.
     pub(crate) sealed: bool,
     /// Fields of the first version, in order.
@@ -15,11 +16,12 @@ pub(crate) struct Message {
 
 pub(crate) struct Field {
     pub(crate) name: Ident,
+    pub(crate) doc: String,
     pub(crate) ty: Type,
     /// The greatest length or count, where the type needs one.
     pub(crate) max: Option<Expr>,
     /// The protocol version that appended the field; `None` for the first.
-    since: Option<LitInt>,
+    pub(crate) since: Option<LitInt>,
 }
 
 impl Message {
@@ -62,13 +64,25 @@ impl Message {
         if appended.len() > usize::from(u8::MAX) {
             return Err(Error::new_spanned(&input.ident, "a struct has at most 255 appended fields"));
         }
-        Ok(Self { name: input.ident.clone(), sealed, base, appended })
+        Ok(Self { name: input.ident.clone(), doc: parse_doc(&input.attrs), sealed, base, appended })
     }
 
     /// `Struct.field`, for errors.
     pub(crate) fn what(&self, field: &Field) -> String {
         format!("{}.{}", self.name, field.name)
     }
+}
+
+/// The lines of a doc comment, joined by blanks.
+fn parse_doc(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) => Some(line.value().trim().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    });
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 fn parse_sealed(input: &DeriveInput) -> Result<bool> {
@@ -105,6 +119,6 @@ impl Field {
                 Ok(())
             })?;
         }
-        Ok(Self { name, ty: field.ty.clone(), max, since })
+        Ok(Self { name, doc: parse_doc(&field.attrs), ty: field.ty.clone(), max, since })
     }
 }

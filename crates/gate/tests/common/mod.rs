@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gate::{Gate, GateConfig, GateSessionConfig};
+use gate::{Encryption, Gate, GateConfig, GateSessionConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::{LinkEvents, MemoryNetwork, Recorder};
 use im_link::tls::LinkTls;
 use im_link::{FrameIo, Identity, Link, LinkConfig, Network, link};
-use im_proto::client::{Auth, AuthAck, Command, Empty, Encryption, HandShake, HandShakeAck, HeartBeatAck, Platform};
+use im_proto::client::{Auth, AuthAck, Command, Empty, HandShake, HandShakeAck, HeartBeatAck, Platform};
 use im_proto::limits::SERVER_FRAME_LEN_MAX;
 use im_proto::link::{Forward, LinkCommand, SessionDown, SessionUp, Tier};
 use im_proto::{BootId, DeviceId, Refusal, RefusalCode, UserId};
-use proto_codec::{BytesMut, Codec, CodecId, Decode, Encode, Flags, Frame, Hop, Preamble, RESPONSE_BIT};
+use proto_codec::{Bytes, BytesMut, Codec, CodecId, Decode, Encode, Flags, Frame, Hop, Preamble, RESPONSE_BIT};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,7 @@ impl World {
             link_tls: LinkTls::Plain,
             link: LinkConfig::default(),
             session: GateSessionConfig::default(),
+            encryption: Encryption::Off,
             connections_max: 100,
             outbound_bytes_max: OUTBOUND_MAX,
             client_in_flight_max: CLIENT_IN_FLIGHT,
@@ -251,7 +252,7 @@ impl Client {
 }
 
 pub(crate) fn hello(codecs: Vec<CodecId>) -> HandShake {
-    HandShake { app_id: "test".into(), sdk: "test".into(), codecs, encryption: Encryption::None }
+    HandShake { app_id: "test".into(), sdk: "test".into(), codecs, suites: Vec::new(), key_share: Bytes::new() }
 }
 
 pub(crate) fn auth(token: &str, device: &str) -> Auth {

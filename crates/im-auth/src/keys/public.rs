@@ -89,7 +89,8 @@ impl PublicKey {
         encode(&Pem::new(TAG, [&SPKI_PREFIX[..], &self.bytes].concat()))
     }
 
-    pub(crate) const fn as_bytes(&self) -> &[u8] {
+    /// The 32 bytes of RFC 8032's public key.
+    pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.bytes
     }
 }

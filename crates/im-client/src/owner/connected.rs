@@ -3,10 +3,11 @@
 use bytes::BytesMut;
 use im_link::network::BoxIo;
 use im_proto::client::{Command, Entry, Message, MsgPage, Redirect, SendAck, SendMsg};
+use im_secure::{ClientHello, EphemeralKey};
 use im_session::client::{
     Answer, ClientConnection, CloseCause, ConnectionEvent, Login, RequestError, SendNumber, WindowFull,
 };
-use proto_codec::Encode;
+use proto_codec::{Codec, Encode};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::*;
@@ -17,8 +18,15 @@ impl Owner {
     /// Drives one connection to its end.
     pub(super) async fn serve(&mut self, stream: BoxIo, login: Login) -> Result<Ended, EndCause> {
         let (mut reader, mut writer) = tokio::io::split(stream);
-        let deframer = Connection::deframer();
-        let mut connection = Connection::new(now(), login, self.config.connection);
+        let deframer = Connection::deframer(login.codec);
+        let mut connection = match self.config.encryption {
+            None => Connection::new(now(), login, self.config.connection),
+            Some(identity) => {
+                let ephemeral = EphemeralKey::from_bytes(rand::random::<[u8; 32]>());
+                let hello = ClientHello::new(ephemeral, identity);
+                Connection::encrypted(now(), login, self.config.connection, hello)
+            }
+        };
         let mut inbound = BytesMut::new();
         let mut flushed = true;
         let mut redirect_at: Option<Instant> = None;
@@ -82,7 +90,7 @@ impl Owner {
                     self.set_state(State::Online { user: ack.user, session: ack.session });
                 }
                 ConnectionEvent::Answer(answer) => {
-                    if let Err(cause) = self.on_answer(connection, answer) {
+                    if let Err(cause) = self.on_answer(answer) {
                         self.lose(connection);
                         return Some(cause);
                     }
@@ -133,8 +141,7 @@ impl Owner {
         connection.has_room() && !self.is_closing() && !self.events.is_closed()
     }
 
-    fn on_answer(&mut self, connection: &Connection, answer: Answer<Tag>) -> Result<(), CloseCause> {
-        let codec = connection.codec();
+    fn on_answer(&mut self, answer: Answer<Tag>) -> Result<(), CloseCause> {
         match (answer.tag, answer.result) {
             (Tag::Call(call), Ok(body)) => reply(call, Ok(body)),
             (Tag::Call(call), Err(RequestError::Refused(refusal))) => reply(call, Err(refusal.into())),
@@ -142,7 +149,7 @@ impl Owner {
             // Every call may be asked again: they read, or they are idempotent.
             (Tag::Call(call), Err(RequestError::Lost)) => self.calls.push_back(call),
 
-            (Tag::Send(number), Ok(body)) => self.on_sent(number, codec.decode("SendAck", &body)?),
+            (Tag::Send(number), Ok(body)) => self.on_sent(number, Codec::Binary.decode("SendAck", &body)?),
             (Tag::Send(number), Err(RequestError::Refused(refusal))) => {
                 if let Some(queued) = self.queue.on_refused(now(), number, &refusal, self.dial.random()) {
                     self.tell(queued.tag, Err(refusal.into()));
@@ -153,7 +160,7 @@ impl Owner {
             }
 
             (Tag::Pull(id), Ok(body)) => {
-                let page: MsgPage = codec.decode("MsgPage", &body)?;
+                let page: MsgPage = Codec::Binary.decode("MsgPage", &body)?;
                 self.sync.on_page(now(), id, page, self.dial.random());
             }
             (Tag::Pull(id), Err(RequestError::Refused(refusal))) => {

@@ -159,8 +159,15 @@ impl FakeGate {
         let mut world = self.world.lock();
         match command {
             Command::HandShake => ok(&|out| {
-                HandShakeAck { version: 1, codec: CodecId::Binary, encryption: Encryption::None, frame_len_max: 65536 }
-                    .encode(out);
+                HandShakeAck {
+                    signature: Bytes::new(),
+                    version: 1,
+                    codec: CodecId::Binary,
+                    encryption: Encryption::None,
+                    frame_len_max: 65536,
+                    key_share: Bytes::new(),
+                }
+                .encode(out);
             }),
             Command::Auth => {
                 let auth: Auth = decode(&request.body);

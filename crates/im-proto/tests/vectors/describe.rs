@@ -125,8 +125,8 @@ structs! {
     GetMsg { after, limit }
     Group { group, name, owner, members }
     GroupPage { groups, has_more }
-    HandShake { app_id, sdk, codecs, encryption }
-    HandShakeAck { version, codec, encryption, frame_len_max }
+    HandShake { app_id, sdk, codecs, suites, key_share }
+    HandShakeAck { signature, version, codec, encryption, frame_len_max, key_share }
     HeartBeatAck { head, server_time_ms }
     Hello { tier, name, boot, region }
     HistoryPage { head, messages, has_more }

@@ -95,19 +95,38 @@ examples! {
         app_id: "chat".to_owned(),
         sdk: "sim-rust/0.1.0".to_owned(),
         codecs: vec![CodecId::Binary, CodecId::Json],
-        encryption: Encryption::None,
+        suites: vec![],
+        key_share: Bytes::new(),
+    };
+    HandShake "asks for encrypted bodies" HandShake {
+        app_id: "chat".to_owned(),
+        sdk: "sim-rust/0.1.0".to_owned(),
+        codecs: vec![CodecId::Binary],
+        suites: vec![Encryption::ChaCha20Poly1305, Encryption::Aes128Gcm],
+        key_share: Bytes::from_static(&[0xc1; 32]),
     };
     HandShake "numbers that this version does not know are kept" HandShake {
         app_id: String::new(),
         sdk: String::new(),
         codecs: vec![CodecId::Unknown(200)],
-        encryption: Encryption::Unknown(9),
+        suites: vec![Encryption::Unknown(9)],
+        key_share: Bytes::new(),
     };
     HandShakeAck "" HandShakeAck {
+        signature: Bytes::new(),
         version: 1,
         codec: CodecId::Binary,
         encryption: Encryption::None,
         frame_len_max: 65_536,
+        key_share: Bytes::new(),
+    };
+    HandShakeAck "bodies will be encrypted; for a signature that holds see encryption-v1.json" HandShakeAck {
+        signature: Bytes::from_static(&[0x51; 64]),
+        version: 1,
+        codec: CodecId::Binary,
+        encryption: Encryption::ChaCha20Poly1305,
+        frame_len_max: 65_536,
+        key_share: Bytes::from_static(&[0x6a; 32]),
     };
     Auth "" Auth { token: "eyJhbGciOiJFZERTQSJ9.e30.c2ln".to_owned(), device: device(), platform: Platform::Mobile };
     Auth "a text over 127 bytes has a length of two bytes" Auth {

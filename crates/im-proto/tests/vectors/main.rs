@@ -6,6 +6,8 @@
 mod describe;
 mod examples;
 mod refused;
+mod refused_json;
+mod refused_protobuf;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -13,13 +15,14 @@ use std::fs;
 use std::hash::Hash;
 use std::path::Path;
 
+use bytes::Bytes;
 use describe::hex;
 use examples::{Example, examples};
 use im_proto::RefusalCode;
 use im_proto::client::Command;
 use im_proto::fuzzing::{BODIES, Hop, Role};
 use im_proto::link::LinkCommand;
-use proto_codec::{DecodeError, RESPONSE_BIT};
+use proto_codec::{Codec, DecodeError, RESPONSE_BIT};
 use serde_json::{Value, json};
 
 /// Compares `value` with the kept file, or writes it where that is asked for.
@@ -60,6 +63,14 @@ fn carriers(message: &str) -> Vec<Value> {
         .collect()
 }
 
+/// The example in another codec, which must lead back to the same.
+fn recoded(message: &str, bytes: &Bytes, codec: Codec) -> Bytes {
+    let kind = BODIES.iter().find(|body| body.message == message).unwrap();
+    let recoded = (kind.recode)(Codec::Binary, bytes, codec).unwrap();
+    assert_eq!((kind.recode)(codec, &recoded, Codec::Binary).as_ref(), Ok(bytes), "{message} in {codec:?}");
+    recoded
+}
+
 #[test]
 fn messages_have_the_bytes_that_are_kept() {
     let vectors: Vec<Value> = examples()
@@ -67,10 +78,12 @@ fn messages_have_the_bytes_that_are_kept() {
         .map(|Example { message, note, fields, bytes, .. }| {
             json!({
                 "message": message, "note": note, "frames": carriers(message), "fields": fields, "hex": hex(bytes),
+                "json": String::from_utf8(recoded(message, bytes, Codec::Json).to_vec()).unwrap(),
+                "protobuf": hex(&recoded(message, bytes, Codec::Protobuf)),
             })
         })
         .collect();
-    let about = "Bodies in the binary codec. 64-bit numbers are decimal strings, byte strings are {\"hex\"}, enums are number and name.";
+    let about = "Bodies: hex is the binary codec, json the text of the JSON codec, protobuf the hex of that. In fields, 64-bit numbers are decimal strings, byte strings are {\"hex\"}, enums are number and name.";
     compare_or_write("messages-v1.json", &json!({ "about": about, "vectors": vectors }));
     kept_bytes_decode_to_the_kept_fields();
 }

@@ -7,6 +7,9 @@
 //!      └────────────────────────┴──────────────────┴► bad bytes, refusal: Closed(cause)
 //! ```
 //!
+//! A connection of [`encrypted`](ClientConnection::encrypted) makes sure in its first step that it speaks
+//! to the gate it means to, and says no word of the login before.
+//!
 //! Requests carry a tag of the owner's choice, which comes back with the answer, with the deadline,
 //! or when the connection ends: no tag is ever lost.
 
@@ -18,8 +21,10 @@ use im_proto::client::{
     Auth, AuthAck, Command, Empty, Encryption, HandShake, HandShakeAck, HeartBeatAck, Kickout, NewMsg, Platform,
     Redirect, RevReadMsg, RevSignal,
 };
-use im_proto::limits::SERVER_FRAME_LEN_MAX;
+use im_proto::commands::client_body;
+use im_proto::limits::server_frame_len_max;
 use im_proto::{DeviceId, Position, Refusal};
+use im_secure::{Agreed, ClientHello, ClientWaiting, HelloError, Keys, OpenError, Opener, Sealer};
 use proto_codec::{
     Codec, CodecId, Decode, DecodeError, Deframer, Encode, Flags, Frame, FrameError, Hop, Preamble, RESPONSE_BIT,
 };
@@ -39,6 +44,8 @@ pub struct Login {
     pub device: DeviceId,
     /// Its kind.
     pub platform: Platform,
+    /// The codec that is offered before the binary one, which every gate speaks.
+    pub codec: Codec,
 }
 
 /// Times and bounds of a connection.
@@ -82,7 +89,7 @@ pub enum ConnectionEvent<T> {
 pub struct Answer<T> {
     /// What the owner gave with the request.
     pub tag: T,
-    /// The answer's body, in this connection's codec.
+    /// The answer's body, in the binary codec whatever the connection's is.
     pub result: Result<Bytes, RequestError>,
 }
 
@@ -118,6 +125,12 @@ pub enum CloseCause {
     /// The bytes are not frames.
     #[error("the server breaks the framing: {0}")]
     Framing(#[from] FrameError),
+    /// Bodies were to be encrypted, and the gate is not the one that was meant, or not able to.
+    #[error("no encryption: {0}")]
+    NoEncryption(#[from] HelloError),
+    /// A frame that the gate did not seal for this place.
+    #[error("somebody changes what the server sends: {0}")]
+    NotAuthentic(#[from] OpenError),
     /// A body does not decode.
     #[error("the server sends a body that does not decode: {0}")]
     Body(#[from] DecodeError),
@@ -139,10 +152,9 @@ pub struct WindowFull<T>(pub T);
 pub struct ClientConnection<T> {
     state: State,
     limits: ConnectionLimits,
-    codec: Codec,
-    /// Bytes for the server. Bounded: a request has a place in the window, a heartbeat waits for the
-    /// answer of the one before.
-    output: BytesMut,
+    /// Opens what comes in, once keys are agreed.
+    opener: Option<Opener>,
+    output: Output,
     /// Events of the last input, until the owner has drained them.
     events: VecDeque<ConnectionEvent<T>>,
     in_flight: InFlight<Waiting<T>>,
@@ -150,10 +162,48 @@ pub struct ClientConnection<T> {
     ended: bool,
 }
 
+/// What goes out.
+#[derive(Debug)]
+struct Output {
+    /// Bounded: a request has a place in the window, a heartbeat waits for the answer of the one before.
+    bytes: BytesMut,
+    /// The codec of what is put in.
+    codec: Codec,
+    /// Seals it, once keys are agreed.
+    sealer: Option<Sealer>,
+}
+
+impl Output {
+    fn put(&mut self, command: Command, sequence: u32, body: &impl Encode) {
+        let start = self.bytes.len();
+        match client_body(command.number(), Flags::NONE) {
+            Some(ty) if self.codec != Codec::Binary => {
+                let mut binary = BytesMut::new();
+                body.encode(&mut binary);
+                let coded = self.codec.encode_binary("request", &ty, &binary.freeze());
+                let body = coded.expect("the body is the one of its command");
+                Frame { command: command.number(), flags: Flags::NONE, sequence, body }.encode(&mut self.bytes);
+            }
+            _ => Frame::encode_message(command.number(), Flags::NONE, sequence, body, &mut self.bytes),
+        }
+        if let Some(sealer) = &mut self.sealer {
+            sealer.seal(&mut self.bytes, start);
+        }
+    }
+}
+
 #[derive(Debug)]
 enum State {
-    HandShaking { login: Login, deadline: Instant },
-    LoggingIn { deadline: Instant },
+    /// `encryption` is there where the connection has to be encrypted.
+    HandShaking {
+        login: Login,
+        deadline: Instant,
+        encryption: Option<Box<ClientWaiting>>,
+    },
+    LoggingIn {
+        deadline: Instant,
+        agreed: Option<Box<Agreed>>,
+    },
     Ready(Ready),
     Closed,
 }
@@ -184,19 +234,37 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(600);
 impl<T> ClientConnection<T> {
     /// A connection that was dialled just now: says hello.
     pub fn new(now: Instant, login: Login, limits: ConnectionLimits) -> Self {
-        let mut output = BytesMut::new();
-        output.extend_from_slice(&Preamble::current(Hop::Client).encode());
-        let hello = HandShake {
+        Self::start(now, login, limits, None)
+    }
+
+    /// The same with encrypted bodies, or none at all.
+    pub fn encrypted(now: Instant, login: Login, limits: ConnectionLimits, encryption: ClientHello) -> Self {
+        Self::start(now, login, limits, Some(encryption))
+    }
+
+    fn start(now: Instant, login: Login, limits: ConnectionLimits, encryption: Option<ClientHello>) -> Self {
+        let preamble = Preamble::current(Hop::Client).encode();
+        let mut output = Output { bytes: BytesMut::from(&preamble[..]), codec: Codec::Binary, sealer: None };
+        let mut hello = HandShake {
             app_id: login.app_id.clone(),
             sdk: login.sdk.clone(),
-            codecs: vec![CodecId::Binary],
-            encryption: Encryption::None,
+            codecs: if login.codec == Codec::Binary {
+                vec![CodecId::Binary]
+            } else {
+                vec![login.codec.id(), CodecId::Binary]
+            },
+            suites: Vec::new(),
+            key_share: Bytes::new(),
         };
-        Frame::encode_message(Command::HandShake.number(), Flags::NONE, STEP_SEQUENCE, &hello, &mut output);
+        if let Some(encryption) = &encryption {
+            hello = encryption.offer(hello);
+        }
+        output.put(Command::HandShake, STEP_SEQUENCE, &hello);
+        let encryption = encryption.map(|encryption| Box::new(encryption.sent(&output.bytes)));
         Self {
-            state: State::HandShaking { login, deadline: now + limits.patience },
+            state: State::HandShaking { login, deadline: now + limits.patience, encryption },
             limits,
-            codec: Codec::Binary,
+            opener: None,
             output,
             events: VecDeque::new(),
             // Two places beyond the window: a heartbeat and a logout always find room.
@@ -205,9 +273,9 @@ impl<T> ClientConnection<T> {
         }
     }
 
-    /// What cuts the server's bytes into frames.
-    pub fn deframer() -> Deframer {
-        Deframer::new(SERVER_FRAME_LEN_MAX)
+    /// What cuts the server's bytes into frames, on a connection that was offered this codec.
+    pub fn deframer(codec: Codec) -> Deframer {
+        Deframer::new(server_frame_len_max(codec))
     }
 
     /// Whether requests may go.
@@ -220,19 +288,20 @@ impl<T> ClientConnection<T> {
         self.is_ready() && self.in_flight.len() < self.limits.window
     }
 
-    /// The codec of the bodies in [`Answer`]s.
+    /// The codec that the handshake chose.
     pub fn codec(&self) -> Codec {
-        self.codec
+        self.output.codec
     }
 
-    /// Asks the server for something. The tag comes back in exactly one [`Answer`].
+    /// Asks the server for something. The tag comes back in exactly one [`Answer`]. The body has to be
+    /// the command's own: a codec that is not binary goes by the command's schema.
     pub fn request(&mut self, now: Instant, command: Command, body: &impl Encode, tag: T) -> Result<(), WindowFull<T>> {
         if !self.has_room() {
             return Err(WindowFull(tag));
         }
         match self.in_flight.insert(now, Waiting::Request(tag)) {
             Ok(sequence) => {
-                Frame::encode_message(command.number(), Flags::NONE, sequence, body, &mut self.output);
+                self.output.put(command, sequence, body);
                 Ok(())
             }
             Err(Waiting::Request(tag)) => Err(WindowFull(tag)),
@@ -245,21 +314,30 @@ impl<T> ClientConnection<T> {
         if !self.is_ready() {
             self.close(CloseCause::LoggedOut);
         } else if let Ok(sequence) = self.in_flight.insert(now, Waiting::Logout) {
-            Frame::encode_message(Command::Logout.number(), Flags::NONE, sequence, &Empty {}, &mut self.output);
+            self.output.put(Command::Logout, sequence, &Empty {});
         }
     }
 
     /// A frame came in.
     pub fn on_frame(&mut self, now: Instant, frame: Frame) {
-        let step = match std::mem::replace(&mut self.state, State::Closed) {
-            State::HandShaking { login, .. } => self.on_hello(now, login, &frame),
-            State::LoggingIn { .. } => self.on_login(now, &frame),
-            State::Ready(ready) => self.on_ready(ready, frame),
-            State::Closed => return,
-        };
-        match step {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        if matches!(state, State::Closed) {
+            return;
+        }
+        match self.step(now, state, frame) {
             Ok(state) => self.state = state,
             Err(cause) => self.close(cause),
+        }
+    }
+
+    fn step(&mut self, now: Instant, state: State, frame: Frame) -> Result<State, CloseCause> {
+        let frame = self.open(frame)?;
+        let frame = self.translated(frame)?;
+        match state {
+            State::HandShaking { login, encryption, .. } => self.on_hello(now, login, encryption, &frame),
+            State::LoggingIn { agreed, .. } => self.on_login(now, agreed, &frame),
+            State::Ready(ready) => self.on_ready(ready, frame),
+            State::Closed => Ok(State::Closed),
         }
     }
 
@@ -286,7 +364,7 @@ impl<T> ClientConnection<T> {
             }
         }
         match &mut self.state {
-            State::HandShaking { deadline, .. } | State::LoggingIn { deadline } if *deadline <= now => {
+            State::HandShaking { deadline, .. } | State::LoggingIn { deadline, .. } if *deadline <= now => {
                 self.close(CloseCause::Silent);
             }
             State::Ready(ready) if ready.heartbeat_due <= now => {
@@ -295,13 +373,7 @@ impl<T> ClientConnection<T> {
                     && let Ok(sequence) = self.in_flight.insert(now, Waiting::HeartBeat)
                 {
                     ready.heartbeat_open = true;
-                    Frame::encode_message(
-                        Command::HeartBeat.number(),
-                        Flags::NONE,
-                        sequence,
-                        &Empty {},
-                        &mut self.output,
-                    );
+                    self.output.put(Command::HeartBeat, sequence, &Empty {});
                 }
             }
             _ => {}
@@ -311,7 +383,7 @@ impl<T> ClientConnection<T> {
     /// When [`on_timeout`](Self::on_timeout) wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::HandShaking { deadline, .. } | State::LoggingIn { deadline } => Some(*deadline),
+            State::HandShaking { deadline, .. } | State::LoggingIn { deadline, .. } => Some(*deadline),
             State::Ready(ready) => {
                 Some(self.in_flight.deadline().map_or(ready.heartbeat_due, |at| at.min(ready.heartbeat_due)))
             }
@@ -321,7 +393,7 @@ impl<T> ClientConnection<T> {
 
     /// The bytes to send; the shell takes them from the front.
     pub fn output(&mut self) -> &mut BytesMut {
-        &mut self.output
+        &mut self.output.bytes
     }
 
     /// What happened since the last input.
@@ -330,22 +402,65 @@ impl<T> ClientConnection<T> {
         self.events.pop_front()
     }
 
-    fn on_hello(&mut self, now: Instant, login: Login, frame: &Frame) -> Result<State, CloseCause> {
-        let ack: HandShakeAck = self.step_answer(Command::HandShake, "HandShakeAck", frame)?;
-        self.codec = Codec::from_id(ack.codec).ok_or(CloseCause::Protocol("it chose a codec that was not offered"))?;
-        if ack.encryption != Encryption::None {
-            return Err(CloseCause::Protocol("it chose an encryption that was not offered"));
+    /// The plain frame. From the agreement on every frame is encrypted, before it none.
+    fn open(&mut self, frame: Frame) -> Result<Frame, OpenError> {
+        match &mut self.opener {
+            Some(opener) => opener.open(frame),
+            None if frame.flags.is_encrypted() => Err(OpenError::NotAgreed),
+            None => Ok(frame),
         }
-        let auth = Auth { token: login.token, device: login.device, platform: login.platform };
-        Frame::encode_message(Command::Auth.number(), Flags::NONE, STEP_SEQUENCE + 1, &auth, &mut self.output);
-        Ok(State::LoggingIn { deadline: now + self.limits.patience })
     }
 
-    fn on_login(&mut self, now: Instant, frame: &Frame) -> Result<State, CloseCause> {
+    /// The frame with its body in the binary codec, the only one from here on.
+    fn translated(&self, frame: Frame) -> Result<Frame, CloseCause> {
+        match client_body(frame.command, frame.flags) {
+            Some(ty) if self.codec() != Codec::Binary => {
+                let body = self.codec().decode_binary(ty.name().unwrap_or("body"), &ty, &frame.body)?;
+                Ok(Frame { body, ..frame })
+            }
+            _ => Ok(frame),
+        }
+    }
+
+    /// Takes up other keys: what is sent and received from here on is theirs.
+    fn switch(&mut self, keys: Keys) {
+        self.opener = Some(keys.opener);
+        self.output.sealer = Some(keys.sealer);
+    }
+
+    fn on_hello(
+        &mut self,
+        now: Instant,
+        login: Login,
+        encryption: Option<Box<ClientWaiting>>,
+        frame: &Frame,
+    ) -> Result<State, CloseCause> {
+        let ack: HandShakeAck = self.step_answer(Command::HandShake, "HandShakeAck", frame)?;
+        let agreed = match encryption {
+            Some(waiting) => Some(Box::new(waiting.finish(frame)?)),
+            None if ack.encryption != Encryption::None => {
+                return Err(CloseCause::Protocol("it chose an encryption that was not offered"));
+            }
+            None => None,
+        };
+        if let Some(agreed) = &agreed {
+            self.switch(agreed.handshake_keys());
+        }
+        let chosen = Codec::from_id(ack.codec).filter(|codec| [login.codec, Codec::Binary].contains(codec));
+        self.output.codec = chosen.ok_or(CloseCause::Protocol("it chose a codec that was not offered"))?;
+        let auth = Auth { token: login.token, device: login.device, platform: login.platform };
+        self.output.put(Command::Auth, STEP_SEQUENCE + 1, &auth);
+        Ok(State::LoggingIn { deadline: now + self.limits.patience, agreed })
+    }
+
+    fn on_login(&mut self, now: Instant, agreed: Option<Box<Agreed>>, frame: &Frame) -> Result<State, CloseCause> {
         if let Some(cause) = self.farewell(frame)? {
             return Err(cause);
         }
         let ack: AuthAck = self.step_answer(Command::Auth, "AuthAck", frame)?;
+        if let Some(agreed) = agreed {
+            self.switch(agreed.session_keys(ack.session, &ack.user));
+        }
         let heartbeat = Duration::from_millis(ack.heartbeat_ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         self.events.push_back(ConnectionEvent::Ready(ack));
         Ok(State::Ready(Ready { heartbeat, heartbeat_due: now + heartbeat, heartbeat_open: false }))
@@ -359,12 +474,17 @@ impl<T> ClientConnection<T> {
             }
             match self.in_flight.take(frame.sequence) {
                 Some(Waiting::Request(tag)) => {
-                    let result = if frame.flags.is_refused() {
-                        Err(RequestError::Refused(self.decode("Refusal", &frame)?))
-                    } else {
-                        Ok(frame.body)
+                    let refusal = frame.flags.is_refused().then(|| self.decode("Refusal", &frame)).transpose();
+                    let (result, end) = match refusal {
+                        Ok(None) => (Ok(frame.body), None),
+                        Ok(Some(refusal)) => (Err(RequestError::Refused(refusal)), None),
+                        // It ends the connection, but its tag must not be lost with it.
+                        Err(cause) => (Err(RequestError::Lost), Some(cause)),
                     };
                     self.events.push_back(ConnectionEvent::Answer(Answer { tag, result }));
+                    if let Some(cause) = end {
+                        return Err(cause);
+                    }
                 }
                 Some(Waiting::HeartBeat) => {
                     ready.heartbeat_open = false;
@@ -414,7 +534,7 @@ impl<T> ClientConnection<T> {
     }
 
     fn decode<M: Decode>(&self, what: &'static str, frame: &Frame) -> Result<M, CloseCause> {
-        Ok(self.codec.decode(what, &frame.body)?)
+        Ok(Codec::Binary.decode(what, &frame.body)?)
     }
 
     fn close(&mut self, cause: CloseCause) {

@@ -1,7 +1,7 @@
 //! The connection against hand-made frames of a gate, on a clock that only moves when told.
 #![allow(clippy::unwrap_used)]
 
-use im_proto::client::{KickReason, MsgPage};
+use im_proto::client::{GetMsg, KickReason, MsgPage};
 use im_proto::{Epoch, RefusalCode, Seq, SessionId, UserId};
 use proto_codec::PREAMBLE_LEN;
 
@@ -18,6 +18,7 @@ fn login() -> Login {
         sdk: "test".into(),
         token: "token".into(),
         device: DeviceId::new("device").unwrap(),
+        codec: Codec::Binary,
         platform: Platform::Bot,
     }
 }
@@ -37,7 +38,14 @@ fn frame(command: u16, flags: Flags, sequence: u32, message: &impl Encode) -> Fr
 }
 
 fn hello_ack() -> HandShakeAck {
-    HandShakeAck { version: 1, codec: CodecId::Binary, encryption: Encryption::None, frame_len_max: 65536 }
+    HandShakeAck {
+        signature: Bytes::new(),
+        version: 1,
+        codec: CodecId::Binary,
+        encryption: Encryption::None,
+        frame_len_max: 65536,
+        key_share: Bytes::new(),
+    }
 }
 
 fn auth_ack() -> AuthAck {
@@ -81,6 +89,65 @@ fn ready(now: Instant) -> Connection {
     connection.on_frame(now, answer(command, auth.sequence, &auth_ack()));
     assert_eq!(events(&mut connection), [ConnectionEvent::Ready(auth_ack())]);
     connection
+}
+
+/// A connection that offers `offered`, and what it said in its handshake, when the gate chose `chosen`.
+fn greeted(now: Instant, offered: Codec, chosen: CodecId) -> (Connection, HandShake) {
+    let login = Login { codec: offered, ..login() };
+    let mut connection = Connection::new(now, login, ConnectionLimits::default());
+    let _ = connection.output().split_to(PREAMBLE_LEN);
+    let (command, hello) = written(&mut connection).remove(0);
+    let offer = Codec::Binary.decode("HandShake", &hello.body).unwrap();
+    let ack = HandShakeAck { codec: chosen, ..hello_ack() };
+    connection.on_frame(now, answer(command, hello.sequence, &ack));
+    (connection, offer)
+}
+
+fn coded(codec: Codec, command: u16, sequence: u32, message: &(impl Encode + proto_codec::Describe)) -> Frame {
+    let mut body = BytesMut::new();
+    codec.encode(message, &mut body);
+    Frame { command, flags: Flags::NONE, sequence, body: body.freeze() }
+}
+
+#[test]
+fn the_chosen_codec_is_that_of_every_frame_behind_the_handshake() {
+    let now = Instant::now();
+    for codec in [Codec::Json, Codec::Protobuf] {
+        let (mut connection, offer) = greeted(now, codec, codec.id());
+        assert_eq!(offer.codecs, [codec.id(), CodecId::Binary]);
+        let (_, auth) = written(&mut connection).remove(0);
+        assert_eq!(codec.decode::<Auth>("Auth", &auth.body).unwrap().token, "token");
+        connection.on_frame(now, coded(codec, Command::Auth.number() | RESPONSE_BIT, auth.sequence, &auth_ack()));
+        assert_eq!(events(&mut connection), [ConnectionEvent::Ready(auth_ack())]);
+
+        let asked = GetMsg { after: Position { epoch: Epoch(1), seq: Seq(2) }, limit: 3 };
+        connection.request(now, Command::GetMsg, &asked, "pull").unwrap();
+        let (command, request) = written(&mut connection).remove(0);
+        assert_eq!(codec.decode("GetMsg", &request.body), Ok(asked));
+        let page = MsgPage { head: Position::default(), floor: Seq(7), entries: vec![], has_more: true };
+        connection.on_frame(now, coded(codec, command.number() | RESPONSE_BIT, request.sequence, &page));
+        let [ConnectionEvent::Answer(Answer { tag: "pull", result: Ok(body) })] = &events(&mut connection)[..] else {
+            panic!("the request has no answer");
+        };
+        assert_eq!(Codec::Binary.decode("MsgPage", body), Ok(page), "the owner knows one codec alone");
+
+        connection.on_frame(now, Frame { body: Bytes::from_static(b"?"), ..coded(codec, 0x06, 0, &Empty {}) });
+        let [ConnectionEvent::Closed(CloseCause::Body(_))] = &events(&mut connection)[..] else {
+            panic!("a body that does not decode ends the connection");
+        };
+    }
+}
+
+#[test]
+fn a_gate_without_the_codec_is_spoken_to_in_binary() {
+    let (mut connection, _) = greeted(Instant::now(), Codec::Json, CodecId::Binary);
+    let (_, auth) = written(&mut connection).remove(0);
+    assert_eq!(Codec::Binary.decode::<Auth>("Auth", &auth.body).unwrap().token, "token");
+    for chosen in [CodecId::Protobuf, CodecId::Unknown(9)] {
+        let (mut connection, _) = greeted(Instant::now(), Codec::Json, chosen);
+        let cause = CloseCause::Protocol("it chose a codec that was not offered");
+        assert_eq!(events(&mut connection), [ConnectionEvent::Closed(cause)]);
+    }
 }
 
 #[test]

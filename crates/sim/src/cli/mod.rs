@@ -1,6 +1,7 @@
 //! The command line: arguments in, one task's work, an exit code out.
 
 mod accounts;
+mod codegen;
 mod connect;
 mod failure;
 mod groups;
@@ -89,6 +90,8 @@ enum Command {
     Demo(servers::DemoArgs),
     /// Make the keys and certificates that tiers of their own need.
     Keys(servers::KeysArgs),
+    /// Write the protocol's messages, codec and tables in another language.
+    Codegen(codegen::CodegenArgs),
 }
 
 /// Runs the command line of this process.
@@ -126,6 +129,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Standalone(args) => servers::run_standalone(args, &home()?, global.json).await,
         Command::Demo(args) => servers::run_demo(&args).await,
         Command::Keys(args) => servers::run_keys(&args, &output),
+        Command::Codegen(args) => codegen::run(&args, &output),
     }
 }
 
