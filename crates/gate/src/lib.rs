@@ -2,7 +2,7 @@
 //! tokens, keeps time, passes requests to a route and brings back what is for its clients.
 //!
 //! * `connection`: the task of one client connection.
-//! * [`encryption`]: whether bodies are encrypted inside TLS, and as whom.
+//! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
 //! * `sessions`: the logins that this gate holds.
 //! * `upstream`: the links to the routes, and the requests that wait on them.
 //! * [`app`]: everything put together, and started.
