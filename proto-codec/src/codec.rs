@@ -198,7 +198,7 @@ wire_enum! {
 /// A codec that is available in this build: the factory's product.
 ///
 /// To add one: a number in [`CodecId`], a variant here with its number in [`Codec::ALL`], and its
-/// translation in [`Codec::transcoder`]. Nothing outside this file knows how many there are.
+/// translation in `Codec::transcoder`. Nothing outside this file knows how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
     /// [`CodecId::Binary`].
