@@ -1,6 +1,7 @@
 //! The gate: ends client connections. It knows connections, not conversations: it frames, checks
 //! tokens, keeps time, passes requests to a route and brings back what is for its clients.
 //!
+//! * `accept`: the accepting loop.
 //! * `connection`: the task of one client connection.
 //! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
 //! * `sessions`: the logins that this gate holds.
@@ -10,6 +11,7 @@
 //!
 //! Nothing here needs to survive: a gate that dies costs its clients a reconnect.
 
+mod accept;
 pub mod app;
 mod connection;
 mod encryption;
