@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use im_link::{BoxIo, Listener, link};
+use im_link::{BoxIo, Listener, link, server_tls};
+use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -20,7 +20,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The accepting loop.
 pub(crate) struct Accept {
     pub(crate) listener: Box<dyn Listener>,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
@@ -74,10 +74,15 @@ impl Accept {
     }
 }
 
-async fn secure(stream: BoxIo, tls: Option<TlsAcceptor>, address: SocketAddr, patience: Duration) -> Option<BoxIo> {
+async fn secure(
+    stream: BoxIo,
+    tls: Option<Arc<ServerConfig>>,
+    address: SocketAddr,
+    patience: Duration,
+) -> Option<BoxIo> {
     let Some(tls) = tls else { return Some(stream) };
-    match timeout(patience, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Box::new(stream)),
+    match timeout(patience, server_tls::accept(stream, tls)).await {
+        Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             info!(%address, %error, "TLS handshake failed");
             metrics::counter!("sim_gate_tls_failures_total").increment(1);

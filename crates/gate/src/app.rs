@@ -13,7 +13,6 @@ use im_proto::BootId;
 use im_proto::link::Tier;
 use im_session::GateSessionConfig;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -105,7 +104,7 @@ impl Gate {
         });
         let accept = Accept {
             listener,
-            tls: config.client_tls.map(TlsAcceptor::from),
+            tls: config.client_tls,
             shared: Arc::clone(&shared),
             permits: Arc::new(Semaphore::new(config.connections_max)),
             stop: stop.clone(),

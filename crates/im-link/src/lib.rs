@@ -2,6 +2,7 @@
 //!
 //! * [`network`]: where streams come from; real TCP, or a simulation's.
 //! * [`tls`] and [`certs`]: one crypto provider, configurations made from files, development certificates.
+//! * [`server_tls`]: TLS towards clients, with no buffer while nothing is said.
 //! * [`frame_io`] and [`outbound`]: frames over a stream, with no buffer while nothing is said.
 //! * [`link`]: a multiplexed connection between two tiers, and how it is dialled and accepted.
 //!
@@ -14,6 +15,8 @@ pub mod frame_io;
 pub mod link;
 pub mod network;
 pub mod outbound;
+mod scratch;
+pub mod server_tls;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
