@@ -1,18 +1,31 @@
 //! TLS towards clients, made for connections that are mostly idle: a stream owns no buffer while
-//! nothing is under way.
+//! nothing is under way, and of TLS only what the next record needs.
+//!
+//! ```text
+//! accept ─► RustlsSession ─ TLS 1.3 ─► Records      the keys of both directions, 250 bytes
+//!           (handshake)   └ TLS 1.2 ─► RustlsSession as it is, some 3 KB
+//! ```
 //!
 //! * [`stream`]: the socket with TLS on it, as an `Io`.
-//! * [`session`]: what stands between records and plaintext, without a socket.
+//! * [`session`]: what stands between records and plaintext: one of the next two.
+//! * [`rustls_session`]: a connection that rustls keeps, through its unbuffered interface.
+//! * [`records`], [`keys`], [`secrets`]: the record layer of TLS 1.3, where they come from.
 //! * [`held`]: the bytes that a stream keeps between two steps, freed as soon as there are none.
 //!
-//! Handshakes are rustls' own, through its unbuffered interface, so that bytes stay where this module
-//! puts them: in a scratch buffer of the thread, which is lent out for one step at a time.
+//! Handshakes are rustls' own in every case. Bytes are worked on in a scratch buffer of the thread,
+//! which is lent out for one step at a time.
 
 mod held;
+mod keys;
+mod records;
+mod rustls_session;
+mod secrets;
 mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use secrets::SecretTap;
 
 use std::future::poll_fn;
 use std::io;
@@ -31,5 +44,5 @@ pub async fn accept(io: BoxIo, config: Arc<ServerConfig>) -> io::Result<BoxIo> {
     let session = Session::new(config).map_err(io::Error::other)?;
     let mut stream = ServerStream::new(io, session);
     poll_fn(|cx| stream.poll_handshake(cx)).await?;
-    Ok(Box::new(stream))
+    Ok(Box::new(stream.shrink()?))
 }

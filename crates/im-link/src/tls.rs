@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::network::BoxIo;
+use crate::server_tls::SecretTap;
 
 /// The name in every route's certificate: tiers dial addresses, and check for this.
 pub const ROUTE_SERVER_NAME: &str = "sim-route";
@@ -68,7 +69,17 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// For a listener that clients dial: no client certificates.
 pub fn server_config(files: &CertFiles) -> Result<ServerConfig, TlsError> {
     let (chain, key) = load_identity(files)?;
-    server_builder()?.with_no_client_auth().with_single_cert(chain, key).map_err(config_error)
+    let mut config = server_builder()?.with_no_client_auth().with_single_cert(chain, key).map_err(config_error)?;
+    // What `server_tls` goes on with after the handshake.
+    config.enable_secret_extraction = true;
+    config.key_log = Arc::new(SecretTap);
+    // No resumption. Behind a balancer a client comes back to any gate, so tickets would need a key that
+    // all gates share and change; a stolen one opens what was said under them. What they would save is one
+    // signature, a sixth of a login. What they cost at every login, resumed or not, is two records more
+    // and a place in a cache of 256 sessions that a busy gate has turned over within a second.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
 }
 
 /// For a listener that tiers dial: only certificates of the cluster's authority are let in.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::held::Held;
-use super::session::{Session, Sink};
+use super::session::{Session, Sink, invalid};
 use crate::network::BoxIo;
 use crate::scratch::{self, Scratch};
 
@@ -62,6 +62,16 @@ impl ServerStream {
         }
     }
 
+    /// Behind the handshake: keeps of it what traffic needs.
+    pub(super) fn shrink(self) -> io::Result<Self> {
+        Ok(Self { session: self.session.shrink()?, ..self })
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_session(self) -> Session {
+        self.session
+    }
+
     #[cfg(test)]
     pub(super) fn held_len(&self) -> usize {
         self.held.len()
@@ -97,16 +107,15 @@ impl ServerStream {
     }
 
     fn open_records(&mut self, incoming: &mut [u8], room: &mut ReadBuf<'_>) -> io::Result<()> {
-        let wants_data = !self.session.is_handshaking();
         let mut at = 0;
         self.has_records = false;
         loop {
-            if wants_data && room.remaining() == 0 {
+            if room.remaining() == 0 && !self.session.is_handshaking() {
                 self.has_records = at < incoming.len();
                 break;
             }
             let mut sink = Sink { room, held: &mut self.held };
-            let opened = self.session.open(&mut incoming[at..], &mut sink).map_err(invalid)?;
+            let opened = self.session.open(&mut incoming[at..], &mut sink)?;
             at += opened.consumed;
             if self.session.is_peer_closed() {
                 // Whatever stands behind the last word is not of this conversation.
@@ -203,8 +212,4 @@ impl AsyncWrite for ServerStream {
         ready!(this.poll_send(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
-}
-
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{AlertDescription, ClientConfig, SupportedProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -25,6 +26,10 @@ mod wire;
 use wire::Wire;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+
+/// Of the provider's suites, those that go with the test's certificate: three of each version. The others
+/// differ in how the server signs.
+const SUITES: usize = 6;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,11 +48,21 @@ static CERTS: LazyLock<Certs> = LazyLock::new(|| {
     }
 });
 
-fn client_config(version: &'static SupportedProtocolVersion) -> ClientConfig {
+fn roots() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CERTS.ca.clone()).unwrap();
+    roots
+}
+
+fn client_config(version: &'static SupportedProtocolVersion) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(tls::provider()).with_protocol_versions(&[version]).unwrap();
-    builder.with_root_certificates(roots).with_no_client_auth()
+    builder.with_root_certificates(roots()).with_no_client_auth()
+}
+
+fn suite_config(suite: SupportedCipherSuite) -> ClientConfig {
+    let provider = CryptoProvider { cipher_suites: vec![suite], ..CryptoProvider::clone(&tls::provider()) };
+    let builder = ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(&[suite.version()]);
+    builder.unwrap().with_root_certificates(roots()).with_no_client_auth()
 }
 
 async fn connect<I: crate::network::Io>(config: ClientConfig, wire: I) -> io::Result<TlsStream<I>> {
@@ -58,7 +73,7 @@ async fn connect<I: crate::network::Io>(config: ClientConfig, wire: I) -> io::Re
 async fn handshaken(io: impl crate::network::Io) -> io::Result<ServerStream> {
     let mut stream = ServerStream::new(Box::new(io), Session::new(Arc::clone(&CERTS.server)).unwrap());
     poll_fn(|cx| stream.poll_handshake(cx)).await?;
-    Ok(stream)
+    stream.shrink()
 }
 
 /// Both ends of a connection whose handshake is done, over a wire that holds `room` bytes each way.
@@ -121,7 +136,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 
 #[derive(Clone, Debug)]
 struct Talk {
-    version: usize,
+    /// Each is of one version of TLS.
+    suite: usize,
     /// Bytes that are under way at once.
     room: usize,
     near: Vec<u8>,
@@ -138,27 +154,18 @@ fn talks() -> impl Strategy<Value = Talk> {
     let script = || vec(any::<u8>(), 2..40);
     let lengths = || vec(prop_oneof![4 => 1..200_usize, 1 => 1..100_000_usize], 0..6);
     let reads = vec(prop_oneof![1..40_usize, 1..70_000_usize], 1..6);
-    (0..2_usize, 1..40_000_usize, script(), script(), lengths(), lengths(), reads, vec(any::<bool>(), 6)).prop_map(
-        |(version, room, near, far, up, down, reads, updates)| Talk {
-            version,
-            room,
-            near,
-            far,
-            up,
-            down,
-            reads,
-            updates,
-        },
+    (0..SUITES, 1..40_000_usize, script(), script(), lengths(), lengths(), reads, vec(any::<bool>(), 6)).prop_map(
+        |(suite, room, near, far, up, down, reads, updates)| Talk { suite, room, near, far, up, down, reads, updates },
     )
 }
 
 async fn hold(talk: &Talk) {
     let (near, far) = duplex(talk.room);
     let client = async {
-        let wire = Wire::new(near, talk.near.clone());
-        let mut stream = connect(client_config(VERSIONS[talk.version]), wire).await.unwrap();
+        let suite = tls::provider().cipher_suites[talk.suite];
+        let mut stream = connect(suite_config(suite), Wire::new(near, talk.near.clone())).await.unwrap();
         let got = converse(&mut stream, patterns(&talk.up), &[10_000], |stream, index| {
-            if talk.updates[index] && VERSIONS[talk.version] == &rustls::version::TLS13 {
+            if talk.updates[index] && suite.tls13().is_some() {
                 stream.get_mut().1.refresh_traffic_keys().unwrap();
             }
         });
@@ -409,4 +416,38 @@ async fn a_handshake_without_an_end_is_refused() {
     drop(near);
     let error = handshaken(far).await.map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "a hello that is cut off");
+}
+
+fn parts(told: &rustls::ConnectionTrafficSecrets) -> (&[u8], &[u8]) {
+    use rustls::ConnectionTrafficSecrets as Told;
+    match told {
+        Told::Aes128Gcm { key, iv } | Told::Aes256Gcm { key, iv } | Told::Chacha20Poly1305 { key, iv } => {
+            (key.as_ref(), iv.as_ref())
+        }
+        _ => panic!("a suite of another version"),
+    }
+}
+
+/// rustls can change keys, too, if it keeps what it needs for that: to the same ones.
+#[tokio::test]
+async fn keys_change_to_those_that_rustls_changes_to() {
+    for suite in tls::provider().cipher_suites.iter().filter(|suite| suite.tls13().is_some()) {
+        let (near, far) = duplex(64 * 1024);
+        let client = async { connect(suite_config(*suite), near).await.unwrap() };
+        let server = async {
+            let mut stream = ServerStream::new(Box::new(far), Session::new(Arc::clone(&CERTS.server)).unwrap());
+            poll_fn(|cx| stream.poll_handshake(cx)).await.unwrap();
+            stream.into_session()
+        };
+        let (_client, session) = tokio::join!(client, server);
+        let Session::Rustls(session) = session else { panic!("nobody has shrunk it") };
+        let Ok((mut read, mut write, mut kernel)) = session.into_keys().unwrap() else { panic!("no secrets") };
+        for _ in 0..3 {
+            read.advance();
+            write.advance();
+            assert!(read.parts() == parts(&kernel.update_rx_secret().unwrap().1), "{suite:?}, reading");
+            assert!(write.parts() == parts(&kernel.update_tx_secret().unwrap().1), "{suite:?}, writing");
+            assert_eq!((read.sequence(), write.sequence()), (0, 0));
+        }
+    }
 }
