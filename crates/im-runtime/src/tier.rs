@@ -167,7 +167,7 @@ impl Tier {
             .build()
             .context("cannot start the async runtime")?;
         let code = runtime.block_on(async {
-            let shutdown = Shutdown::new();
+            let shutdown = Shutdown::with_patience(process.drain_deadline);
             let signals = Signals::install(shutdown.clone()).context("cannot take signals")?;
             tokio::spawn(metrics.clone().sweep());
             tokio::spawn(self.reload_log(signals.clone(), Arc::new(layers), log));
@@ -178,7 +178,7 @@ impl Tier {
                 metrics,
                 config_file: loaded.file,
             };
-            anyhow::Ok(supervise(run(settings, context.clone()), &context, process.drain_deadline).await)
+            anyhow::Ok(supervise(run(settings, context.clone()), &context).await)
         })?;
         // A blocking call that hangs (a disk, mostly) must not keep a drained process alive.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -217,7 +217,7 @@ struct Layers {
 
 /// Waits for the tier's work to end or the shutdown to begin, then gives both the work and the
 /// tasks it started the same deadline.
-async fn supervise(run: impl Future<Output = anyhow::Result<()>>, context: &Context, deadline: Duration) -> u8 {
+async fn supervise(run: impl Future<Output = anyhow::Result<()>>, context: &Context) -> u8 {
     let shutdown = &context.shutdown;
     let running = context.readiness.condition("running");
     running.ready();
@@ -227,9 +227,10 @@ async fn supervise(run: impl Future<Output = anyhow::Result<()>>, context: &Cont
         () = shutdown.begun() => None,
         result = &mut run => Some(result),
     };
-    let expiry = Instant::now() + deadline;
     running.not_ready("draining");
     shutdown.begin();
+    let deadline = shutdown.time_left();
+    let expiry = Instant::now() + deadline;
     let by_itself = early.is_some();
     let ended = match early {
         Some(result) => Ok(result),
