@@ -19,8 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::Accept;
 use crate::connection::Shared;
+use crate::door::{Door, Listening};
 use crate::encryption::Encryption;
 use crate::http;
+use crate::proxy::Balancers;
 use crate::sessions::Sessions;
 use crate::upstream::Upstream;
 
@@ -34,6 +36,8 @@ pub struct GateConfig {
     pub boot: BootId,
     /// Where clients connect, `host:port`.
     pub client_listen: String,
+    /// Where else, and who comes there.
+    pub door: Door,
     /// The routes of the region, `host:port`, master first.
     pub routes: Vec<String>,
     /// Checks access tokens.
@@ -63,6 +67,7 @@ pub struct GateConfig {
 /// A gate that runs.
 pub struct Gate {
     client_addr: SocketAddr,
+    websocket_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -71,8 +76,14 @@ pub struct Gate {
 impl Gate {
     /// Binds the client listener, dials the routes, and serves in the background.
     pub async fn start(config: GateConfig, network: Arc<dyn Network>) -> io::Result<Self> {
-        let listener = network.listen(&config.client_listen).await?;
-        let client_addr = listener.local_addr()?;
+        let Door { sockets, proxy_from, websocket } = config.door;
+        let clients = Listening::bind(&*network, &config.client_listen, sockets).await?;
+        let websocket = match websocket {
+            None => None,
+            Some(door) => Some((Listening::bind(&*network, &door.listen, sockets).await?, Arc::new(door.origins))),
+        };
+        let client_addr = clients.address;
+        let websocket_addr = websocket.as_ref().map(|(listening, _)| listening.address);
         let sessions = Arc::new(Sessions::new(config.boot));
         let upstream = Arc::new(Upstream::new(
             Arc::clone(&sessions),
@@ -104,20 +115,34 @@ impl Gate {
             in_flight_max: config.client_in_flight_max,
         });
         let accept = Accept {
-            listener,
             tls: config.client_tls.map(TlsAcceptor::from),
+            balancers: Arc::new(Balancers::new(proxy_from)),
+            websocket: None,
             shared: Arc::clone(&shared),
             permits: Arc::new(Semaphore::new(config.connections_max)),
+            stop_accepting: stop.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        tasks.spawn(accept.run());
-        Ok(Self { client_addr, shared, stop, tasks })
+        for listener in clients.sockets {
+            tasks.spawn(accept.clone().run(listener));
+        }
+        if let Some((listening, origins)) = websocket {
+            for listener in listening.sockets {
+                tasks.spawn(Accept { websocket: Some(Arc::clone(&origins)), ..accept.clone() }.run(listener));
+            }
+        }
+        Ok(Self { client_addr, websocket_addr, shared, stop, tasks })
     }
 
     /// Where clients connect.
     pub fn client_addr(&self) -> SocketAddr {
         self.client_addr
+    }
+
+    /// Where browsers connect, if anywhere.
+    pub fn websocket_addr(&self) -> Option<SocketAddr> {
+        self.websocket_addr
     }
 
     /// Whether a route can be reached, without which clients can log in and no more.

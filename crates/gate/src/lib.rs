@@ -1,7 +1,8 @@
 //! The gate: ends client connections. It knows connections, not conversations: it frames, checks
 //! tokens, keeps time, passes requests to a route and brings back what is for its clients.
 //!
-//! * `accept`: the accepting loop.
+//! * `door`: where clients come in. `accept`: the accepting loop. `proxy`: for whom a balancer dials.
+//!   [`websocket`]: the way in for browsers.
 //! * `connection`: the task of one client connection.
 //! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
 //! * `sessions`: the logins that this gate holds.
@@ -14,12 +15,18 @@
 mod accept;
 pub mod app;
 mod connection;
+mod door;
 mod encryption;
 mod http;
+mod proxy;
 pub mod server;
 mod sessions;
 mod upstream;
+pub mod websocket;
 
 pub use app::{Gate, GateConfig};
+pub use door::{Door, WebSocketDoor};
 pub use encryption::Encryption;
+pub use im_link::network::Sockets;
 pub use im_session::GateSessionConfig;
+pub use proxy::IpRange;

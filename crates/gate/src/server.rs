@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use im_auth::Verifier;
+use im_link::network::Sockets;
 use im_link::tls::{self, CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
@@ -15,10 +16,14 @@ use im_runtime::{Context, admin, setting_choice, settings};
 use im_secure::IdentityKey;
 use im_session::GateSessionConfig;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::time::interval;
 
 use crate::app::{Gate, GateConfig};
+use crate::door::{Door, WebSocketDoor};
 use crate::encryption::Encryption;
+use crate::proxy::IpRange;
+use crate::websocket::Origins;
 
 settings! {
     /// The gate: holds client connections.
@@ -29,6 +34,21 @@ settings! {
         pub region: String = "local",
         /// Where clients connect, with TLS.
         pub client_listen: SocketAddr = "0.0.0.0:8910",
+        /// Listening sockets on client_listen, each with a queue and an accepting task of its own, among which
+        /// the kernel spreads those who dial; 0 means one per worker thread. One will do until thousands dial
+        /// in the same second.
+        pub client_listeners: usize = "1" in 0..=1024,
+        /// Whether other gates of this machine, run by the same user, may listen on client_listen too and get
+        /// their share (SO_REUSEPORT). A gate that ends loses the connections that it had not accepted yet.
+        pub client_share_port: bool = "false",
+        /// Ranges of addresses, such as 10.0.0.0/8, whose connections begin with a PROXY header (version 1 or
+        /// 2) that tells the client's own address: the balancers. Never a range that clients are in.
+        pub proxy_from: Vec<IpRange> = "",
+        /// Where browsers connect, by WebSocket over TLS; nowhere when empty.
+        pub websocket_listen: Option<SocketAddr> = "",
+        /// Sites whose pages may connect there, such as https://chat.example; "*" for all. Programs that are no
+        /// browsers need not be listed.
+        pub websocket_origins: Vec<String> = "",
         /// Where it answers over HTTP: /monitor, /online, /healthz, /readyz, /metrics. /online names users, so
         /// keep it off open networks.
         pub http_listen: SocketAddr = "127.0.0.1:8911",
@@ -96,6 +116,7 @@ impl GateSettings {
             region: self.region.clone(),
             boot: BootId(rand::random()),
             client_listen: self.client_listen.to_string(),
+            door: self.door(),
             routes: self.routes.clone(),
             verifier: Verifier::from_files(&self.token_keys).context("load token keys")?,
             client_tls: Some(Arc::new(tls::server_config(&client).context("load the client certificate")?)),
@@ -113,6 +134,21 @@ impl GateSettings {
             link_in_flight_max: self.link_in_flight_max,
             request_timeout: self.request_timeout,
         })
+    }
+
+    fn door(&self) -> Door {
+        let count = match self.client_listeners {
+            0 => Handle::current().metrics().num_workers(),
+            count => count,
+        };
+        Door {
+            sockets: Sockets { count, shared: self.client_share_port },
+            proxy_from: self.proxy_from.clone(),
+            websocket: self.websocket_listen.map(|listen| WebSocketDoor {
+                listen: listen.to_string(),
+                origins: Origins::new(self.websocket_origins.clone()),
+            }),
+        }
     }
 
     fn encryption(&self) -> anyhow::Result<Encryption> {
@@ -146,7 +182,10 @@ impl GateServer {
         let http_addr = listener.local_addr()?;
         let gate = Gate::start(config, network)
             .await
-            .with_context(|| format!("bind client_listen {}", settings.client_listen))?;
+            .with_context(|| match settings.websocket_listen {
+                None => format!("bind client_listen {}", settings.client_listen),
+                Some(also) => format!("bind client_listen {} and websocket_listen {also}", settings.client_listen),
+            })?;
         let gate = Arc::new(gate);
         let Context { shutdown, readiness, metrics, .. } = context;
         shutdown.spawn_vital(
@@ -154,13 +193,19 @@ impl GateServer {
             admin::serve(listener, readiness.clone(), metrics.clone(), gate.http(), shutdown.begun()),
         );
         shutdown.spawn(watch(Arc::clone(&gate), context.clone()));
-        tracing::info!(clients = %gate.client_addr(), http = %http_addr, "the gate listens");
+        let websocket = gate.websocket_addr().map(tracing::field::display);
+        tracing::info!(clients = %gate.client_addr(), websocket, http = %http_addr, "the gate listens");
         Ok(Self { gate, http_addr })
     }
 
     /// Where clients connect.
     pub fn client_addr(&self) -> SocketAddr {
         self.gate.client_addr()
+    }
+
+    /// Where browsers connect, if anywhere.
+    pub fn websocket_addr(&self) -> Option<SocketAddr> {
+        self.gate.websocket_addr()
     }
 
     /// Where it answers over HTTP.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::{EPOCH, at, config, send, to, user};
-use gate::{Encryption, Gate, GateConfig, GateSessionConfig};
+use gate::{Door, Encryption, Gate, GateConfig, GateSessionConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::MemoryNetwork;
 use im_link::tls::LinkTls;
@@ -66,6 +66,7 @@ impl World {
                 region: "here".into(),
                 boot: BootId(n),
                 client_listen: format!("g{n}"),
+                door: Door::default(),
                 routes: routes(),
                 verifier: Verifier::new([signer.public_key().clone()]).unwrap(),
                 client_tls: None,

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use gate::{Encryption, Gate, GateConfig};
+use gate::{Door, Encryption, Gate, GateConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::tls::LinkTls;
 use im_link::{LinkConfig, Network};
@@ -96,6 +96,7 @@ impl Cluster {
             region: REGION.into(),
             boot: self.boot(),
             client_listen: format!("0.0.0.0:{CLIENT_PORT}"),
+            door: Door::default(),
             routes: route_addresses(),
             verifier: Verifier::new([SIGNER.public_key().clone()])?,
             client_tls: None,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gate::{Encryption, Gate, GateConfig, GateSessionConfig};
+use gate::{Door, Encryption, Gate, GateConfig, GateSessionConfig};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::{LinkEvents, MemoryNetwork, Recorder};
 use im_link::tls::LinkTls;
@@ -79,6 +79,7 @@ impl World {
             region: "here".into(),
             boot: BootId(7),
             client_listen: "gate".into(),
+            door: Door::default(),
             routes: Vec::new(),
             verifier: Verifier::new([signer.public_key().clone()]).unwrap(),
             client_tls: None,
