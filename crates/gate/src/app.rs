@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::accept::Accept;
 use crate::connection::Shared;
 use crate::door::{Door, Listening};
+use crate::drain::{self, DrainConfig};
 use crate::encryption::Encryption;
 use crate::http;
 use crate::proxy::Balancers;
@@ -69,8 +70,11 @@ pub struct Gate {
     client_addr: SocketAddr,
     websocket_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
+    stop_accepting: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// One task per client connection.
+    connections: TaskTracker,
 }
 
 impl Gate {
@@ -91,7 +95,8 @@ impl Gate {
             config.link_in_flight_max,
             config.request_timeout,
         ));
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, tasks, connections) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let stop_accepting = stop.child_token();
         let identity = Identity { tier: Tier::Gate, name: config.name, boot: config.boot, region: config.region };
         for (index, address) in config.routes.into_iter().enumerate() {
             tasks.spawn(link::maintain(
@@ -120,9 +125,9 @@ impl Gate {
             websocket: None,
             shared: Arc::clone(&shared),
             permits: Arc::new(Semaphore::new(config.connections_max)),
-            stop_accepting: stop.clone(),
+            stop_accepting: stop_accepting.clone(),
             stop: stop.clone(),
-            tasks: tasks.clone(),
+            tasks: connections.clone(),
         };
         for listener in clients.sockets {
             tasks.spawn(accept.clone().run(listener));
@@ -132,7 +137,7 @@ impl Gate {
                 tasks.spawn(Accept { websocket: Some(Arc::clone(&origins)), ..accept.clone() }.run(listener));
             }
         }
-        Ok(Self { client_addr, websocket_addr, shared, stop, tasks })
+        Ok(Self { client_addr, websocket_addr, shared, stop_accepting, stop, tasks, connections })
     }
 
     /// Where clients connect.
@@ -160,10 +165,20 @@ impl Gate {
         http::router(Arc::clone(&self.shared.sessions))
     }
 
+    /// Accepts nobody any more, lets the clients go elsewhere with the answers that are due to them, and
+    /// stops; all of it within `time_left`.
+    pub async fn drain(&self, config: &DrainConfig, time_left: Duration) {
+        self.stop_accepting.cancel();
+        drain::run(&self.shared.sessions, &self.connections, config, time_left).await;
+        self.stop().await;
+    }
+
     /// Ends every connection and link, and waits for their tasks.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
+        self.connections.close();
         self.tasks.wait().await;
+        self.connections.wait().await;
     }
 }

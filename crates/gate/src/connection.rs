@@ -76,8 +76,8 @@ struct Connection<'a> {
 impl Connection<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.client.outbound.register(cx.waker());
-        if let Some(reason) = self.client.kicked() {
-            let action = self.session.on_kick(reason);
+        if let Some(dismissal) = self.client.dismissed() {
+            let action = self.session.on_dismissal(dismissal);
             self.act(action);
         }
         if !self.ending && self.read(cx).is_break() {
@@ -265,6 +265,7 @@ impl Connection<'_> {
             CloseReason::LoginTimeout => client.refuse(0, 0, &RefusalCode::TooSlow.into()),
             CloseReason::Idle => self.say_kickout(KickReason::Idle),
             CloseReason::Kicked(reason) => self.say_kickout(*reason),
+            CloseReason::Draining => client.refuse(0, 0, &RefusalCode::Draining.into()),
         }
         match reason {
             CloseReason::Logout(_) | CloseReason::Idle => debug!(address = %self.address, ?reason, "closing"),
@@ -312,6 +313,7 @@ const fn close_label(reason: &CloseReason) -> &'static str {
         CloseReason::LoginTimeout => "login_timeout",
         CloseReason::Idle => "idle",
         CloseReason::Kicked(_) => "kicked",
+        CloseReason::Draining => "draining",
     }
 }
 

@@ -4,6 +4,7 @@
 //! * `door`: where clients come in. `accept`: the accepting loop. `proxy`: for whom a balancer dials.
 //!   [`websocket`]: the way in for browsers.
 //! * `connection`: the task of one client connection.
+//! * `drain`: how clients are let go before the end.
 //! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
 //! * `sessions`: the logins that this gate holds.
 //! * `upstream`: the links to the routes, and the requests that wait on them.
@@ -16,6 +17,7 @@ mod accept;
 pub mod app;
 mod connection;
 mod door;
+mod drain;
 mod encryption;
 mod http;
 mod proxy;
@@ -26,6 +28,7 @@ pub mod websocket;
 
 pub use app::{Gate, GateConfig};
 pub use door::{Door, WebSocketDoor};
+pub use drain::DrainConfig;
 pub use encryption::Encryption;
 pub use im_link::network::Sockets;
 pub use im_session::GateSessionConfig;

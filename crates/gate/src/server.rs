@@ -5,22 +5,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use im_auth::Verifier;
 use im_link::network::Sockets;
 use im_link::tls::{self, CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
+use im_proto::limits::{GATES_MAX, TEXT_LEN_MAX};
 use im_runtime::settings::ByteSize;
-use im_runtime::{Context, admin, setting_choice, settings};
+use im_runtime::{Context, Readiness, admin, setting_choice, settings};
 use im_secure::IdentityKey;
 use im_session::GateSessionConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::interval;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::app::{Gate, GateConfig};
 use crate::door::{Door, WebSocketDoor};
+use crate::drain::DrainConfig;
 use crate::encryption::Encryption;
 use crate::proxy::IpRange;
 use crate::websocket::Origins;
@@ -89,6 +92,11 @@ settings! {
         pub link_in_flight_max: usize = "65536" in 1..=65_536,
         /// How long a request may take before its client is told to try again.
         pub request_timeout: Duration = "5s" in Duration::from_millis(100)..=Duration::from_secs(120),
+        /// On SIGTERM: clients per second that are asked to connect elsewhere, so that the other gates are not
+        /// stormed. More, where runtime.drain_deadline leaves no time for that.
+        pub drain_rate: u32 = "1000" in 1..=1_000_000,
+        /// Gates that clients are sent to then, "host:port", at most 16; empty: those that they know.
+        pub drain_gates: Vec<String> = "",
     }
 }
 
@@ -151,6 +159,14 @@ impl GateSettings {
         }
     }
 
+    fn drain(&self) -> anyhow::Result<DrainConfig> {
+        let longest = self.drain_gates.iter().map(String::len).max().unwrap_or(0);
+        if self.drain_gates.len() > GATES_MAX as usize || longest > TEXT_LEN_MAX as usize {
+            bail!("drain_gates holds at most {GATES_MAX} addresses of at most {TEXT_LEN_MAX} bytes each");
+        }
+        Ok(DrainConfig { rate: self.drain_rate, gates: self.drain_gates.clone() })
+    }
+
     fn encryption(&self) -> anyhow::Result<Encryption> {
         let identity = || {
             let path =
@@ -170,32 +186,42 @@ impl GateSettings {
 pub struct GateServer {
     gate: Arc<Gate>,
     http_addr: SocketAddr,
+    drain: DrainConfig,
+    /// Ends the admin listener, which outlives the clients: operators watch a drain there.
+    ended: CancellationToken,
+    _ended_on_drop: DropGuard,
 }
 
 impl GateServer {
     /// Loads what the settings name, binds, and serves in the background until the shutdown.
     pub async fn start(settings: &GateSettings, network: Arc<dyn Network>, context: &Context) -> anyhow::Result<Self> {
-        let config = settings.config()?;
+        let (config, drain) = (settings.config()?, settings.drain()?);
         let listener = TcpListener::bind(settings.http_listen)
             .await
             .with_context(|| format!("bind http_listen {}", settings.http_listen))?;
         let http_addr = listener.local_addr()?;
-        let gate = Gate::start(config, network)
-            .await
-            .with_context(|| match settings.websocket_listen {
-                None => format!("bind client_listen {}", settings.client_listen),
-                Some(also) => format!("bind client_listen {} and websocket_listen {also}", settings.client_listen),
-            })?;
+        let gate = Gate::start(config, network).await.with_context(|| match settings.websocket_listen {
+            None => format!("bind client_listen {}", settings.client_listen),
+            Some(also) => format!("bind client_listen {} and websocket_listen {also}", settings.client_listen),
+        })?;
         let gate = Arc::new(gate);
         let Context { shutdown, readiness, metrics, .. } = context;
+        let ended = CancellationToken::new();
+        let until = {
+            let (ended, begun) = (ended.clone(), shutdown.begun());
+            async move {
+                begun.await;
+                ended.cancelled().await;
+            }
+        };
         shutdown.spawn_vital(
             "gate admin listener",
-            admin::serve(listener, readiness.clone(), metrics.clone(), gate.http(), shutdown.begun()),
+            admin::serve(listener, readiness.clone(), metrics.clone(), gate.http(), until),
         );
-        shutdown.spawn(watch(Arc::clone(&gate), context.clone()));
+        shutdown.spawn(watch(Arc::clone(&gate), context.readiness.clone(), ended.clone()));
         let websocket = gate.websocket_addr().map(tracing::field::display);
         tracing::info!(clients = %gate.client_addr(), websocket, http = %http_addr, "the gate listens");
-        Ok(Self { gate, http_addr })
+        Ok(Self { gate, http_addr, drain, _ended_on_drop: ended.clone().drop_guard(), ended })
     }
 
     /// Where clients connect.
@@ -213,9 +239,16 @@ impl GateServer {
         self.http_addr
     }
 
+    /// Lets the clients go elsewhere, and ends; within `time_left`.
+    pub async fn drain(&self, time_left: Duration) {
+        self.gate.drain(&self.drain, time_left).await;
+        self.ended.cancel();
+    }
+
     /// Ends every connection.
     pub async fn stop(&self) {
         self.gate.stop().await;
+        self.ended.cancel();
     }
 }
 
@@ -223,13 +256,13 @@ impl GateServer {
 pub async fn serve(settings: GateSettings, context: Context) -> anyhow::Result<()> {
     let server = GateServer::start(&settings, im_link::Tcp::shared(), &context).await?;
     context.shutdown.begun().await;
-    server.stop().await;
+    server.drain(context.shutdown.time_left()).await;
     Ok(())
 }
 
-/// Keeps readiness and gauges up to date until the shutdown.
-async fn watch(gate: Arc<Gate>, context: Context) {
-    let condition = context.readiness.condition("gate: route");
+/// Keeps readiness and gauges up to date until the end.
+async fn watch(gate: Arc<Gate>, readiness: Readiness, ended: CancellationToken) {
+    let condition = readiness.condition("gate: route");
     let mut ticks = interval(READY_EVERY);
     let looking = async {
         loop {
@@ -244,7 +277,7 @@ async fn watch(gate: Arc<Gate>, context: Context) {
     };
     tokio::select! {
         biased;
-        () = context.shutdown.begun() => {}
+        () = ended.cancelled() => {}
         () = looking => {}
     }
 }

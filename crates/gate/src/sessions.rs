@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use im_link::{Outbound, PushError};
-use im_proto::client::{AuthAck, Command, KickReason, Kickout, Message, NewMsg, Platform};
+use im_proto::client::{AuthAck, Command, KickReason, Kickout, Message, NewMsg, Platform, Redirect};
 use im_proto::commands::client_body;
 use im_proto::link::{SessionKey, SessionUp};
 use im_proto::{BootId, DeviceId, Position, Refusal, RefusalCode, SessionId, UserId};
 use im_secure::Sealer;
+use im_session::Dismissal;
 use parking_lot::Mutex;
 use proto_codec::{Bytes, BytesMut, Codec, CodecId, Encode, Flags, Frame, RESPONSE_BIT};
 use tracing::warn;
@@ -26,7 +27,7 @@ pub(crate) struct Client {
     /// frames are sealed in the order in which they are sent.
     sealer: Mutex<Option<Box<Sealer>>>,
     login: OnceLock<Login>,
-    kick: Mutex<Option<KickReason>>,
+    dismissal: Mutex<Option<Dismissal>>,
     /// Requests passed on and not answered yet.
     pub(crate) in_flight: AtomicU32,
 }
@@ -60,7 +61,7 @@ impl Client {
             codec: AtomicU8::new(Codec::Binary.id().number()),
             sealer: Mutex::new(None),
             login: OnceLock::new(),
-            kick: Mutex::new(None),
+            dismissal: Mutex::new(None),
             in_flight: AtomicU32::new(0),
         }
     }
@@ -193,14 +194,29 @@ impl Client {
         }
     }
 
-    /// Ends the connection, saying why. The first reason stays.
+    /// Ends the login, saying why.
     pub(crate) fn kick(&self, reason: KickReason) {
-        self.kick.lock().get_or_insert(reason);
+        self.dismiss(Dismissal::Kick(reason));
+    }
+
+    /// Ends the connection. What is said first stays.
+    pub(crate) fn dismiss(&self, dismissal: Dismissal) {
+        self.dismissal.lock().get_or_insert(dismissal);
         self.outbound.wake();
     }
 
-    pub(crate) fn kicked(&self) -> Option<KickReason> {
-        *self.kick.lock()
+    /// Whether it waits for no answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn dismissed(&self) -> Option<Dismissal> {
+        *self.dismissal.lock()
+    }
+
+    /// Asks the client to connect again, elsewhere where addresses are given.
+    pub(crate) fn redirect(&self, redirect: &Redirect) -> Result<(), PushError> {
+        self.push_message(Command::Redirect.number(), Flags::NONE, 0, redirect)
     }
 
     /// An answer must not be lost silently: a client that does not take its answers is let go.
@@ -261,6 +277,15 @@ impl Sessions {
 
     pub(crate) fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Does something with every client, each while it cannot leave.
+    pub(crate) fn for_each(&self, mut act: impl FnMut(&Client)) {
+        self.clients.iter().for_each(|client| act(&client));
     }
 
     /// Up to `limit` logins behind `after`, in the order of their ids.

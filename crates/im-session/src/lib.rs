@@ -24,7 +24,7 @@ pub mod route_table;
 
 pub use affinity::Affinity;
 pub use backoff::Backoff;
-pub use gate_session::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
+pub use gate_session::{Action, CloseReason, Dismissal, EncryptionPolicy, GateSession, GateSessionConfig};
 pub use in_flight::InFlight;
 pub use keep_alive::{LinkHealth, LinkStep};
 pub use route_table::{RouteTable, Superseded};
