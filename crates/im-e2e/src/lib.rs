@@ -7,6 +7,7 @@
 //! * [`ports`]: ports that no other test takes.
 //! * [`process`]: one process, its end and its log. [`logs`]: what a log may say.
 //! * [`cluster`]: the tiers of one region, started, killed, restarted, stopped.
+//! * [`haproxy`]: the load balancer in front of the gates.
 //! * [`http`]: as much HTTP as probes and accounts need.
 //! * [`person`]: a user with a client and a journal of all that the client told.
 //! * [`traffic`]: people who keep sending, and a ledger of what was acked.
@@ -18,6 +19,7 @@
 
 pub mod binaries;
 pub mod cluster;
+pub mod haproxy;
 pub mod http;
 pub mod logs;
 pub mod person;
