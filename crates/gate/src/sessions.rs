@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use dashmap::DashMap;
-use im_link::{Outbound, PushError};
+use im_link::{Outbound, PushError, link};
 use im_proto::client::{AuthAck, Command, KickReason, Kickout, Message, NewMsg, Platform, Redirect};
 use im_proto::commands::client_body;
 use im_proto::link::{SessionKey, SessionUp};
@@ -39,7 +40,10 @@ pub(crate) struct Login {
     pub(crate) device: DeviceId,
     pub(crate) platform: Platform,
     pub(crate) key: SessionKey,
+    /// By the time of day, for people.
     pub(crate) since_ms: u64,
+    /// By this gate's own clock, for routes.
+    clock_ms: u64,
 }
 
 impl Login {
@@ -49,7 +53,7 @@ impl Login {
             session: self.key.session,
             device: self.device.clone(),
             platform: self.platform,
-            since_ms: self.since_ms,
+            since_ms: self.clock_ms,
         }
     }
 }
@@ -231,6 +235,8 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     boot: BootId,
+    /// Where this gate's own clock begins.
+    started: Instant,
     next: AtomicU64,
     clients: DashMap<SessionId, Arc<Client>, ahash::RandomState>,
 }
@@ -240,7 +246,12 @@ impl Sessions {
         // The keys are this gate's own counter: nobody can choose them to collide, and fixed seeds give
         // a simulation the same order of announcements every time.
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        Self { boot, next: AtomicU64::new(1), clients: DashMap::with_hasher(hasher) }
+        Self { boot, started: link::now(), next: AtomicU64::new(1), clients: DashMap::with_hasher(hasher) }
+    }
+
+    /// What this gate's own clock shows: milliseconds since its start, never set.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        link::now().saturating_duration_since(self.started).as_millis() as u64
     }
 
     /// Enters a client that has logged in and gives its login.
@@ -254,7 +265,8 @@ impl Sessions {
     ) -> &'c Login {
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         let key = SessionKey { boot: self.boot, session };
-        let login = client.login.get_or_init(|| Login { user, device, platform, key, since_ms });
+        let login =
+            client.login.get_or_init(|| Login { user, device, platform, key, since_ms, clock_ms: self.clock_ms() });
         self.clients.insert(session, Arc::clone(client));
         login
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use im_link::{Handler, Link, LinkEnd, PushError};
+use im_link::{Handler, Link, LinkEnd, PushError, link};
 use im_proto::client::{Command, HeartBeatAck};
-use im_proto::link::{Forward, LinkCommand, PushSessions, RelaySessions, SessionDown};
+use im_proto::link::{Clock, Forward, LinkCommand, PushSessions, RelaySessions, SessionDown};
 use im_proto::{Position, Refusal, RefusalCode, SessionId};
 use im_session::InFlight;
 use parking_lot::{Mutex, RwLock};
@@ -20,6 +20,10 @@ use crate::sessions::{Client, Login, Sessions};
 /// Logins announced per tick after a link came up: a million takes some ten seconds, and the burst
 /// stays far under the link's outbound bound.
 const ANNOUNCED_PER_TICK: usize = 10_000;
+
+/// Between two frames that tell a route what this gate's clock shows: often enough that some are as
+/// fast as can be, and too few to matter.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// The routes of one gate.
 pub(crate) struct Upstream {
@@ -36,6 +40,8 @@ struct Route {
     /// Logins that are not announced on this link yet: those that were there when it came up, and
     /// those that found its buffer full. Each is in it at most twice.
     unannounced: Mutex<VecDeque<SessionId>>,
+    /// When the route is to be told again what this gate's clock shows.
+    clock_due: Mutex<Instant>,
 }
 
 /// A client's request under way.
@@ -181,6 +187,7 @@ impl Handler for RouteHandler {
             link: link.clone(),
             waiting: Mutex::new(InFlight::new(upstream.window, upstream.patience)),
             unannounced: Mutex::default(),
+            clock_due: Mutex::new(link::now()),
         });
         // The link is in the table before the logins are listed: one that comes meanwhile is
         // announced twice, none is forgotten.
@@ -188,6 +195,7 @@ impl Handler for RouteHandler {
             *slot = Some(Arc::clone(&route));
         }
         route.unannounced.lock().extend(upstream.sessions.ids());
+        self.tell_clock(&route, link::now());
         self.announce_some(&route);
     }
 
@@ -210,6 +218,7 @@ impl Handler for RouteHandler {
 
     fn on_tick(&self, link: &Link, now: Instant) {
         let Some(route) = self.upstream.route(self.index, link) else { return };
+        self.tell_clock(&route, now);
         self.announce_some(&route);
         loop {
             let expired = route.waiting.lock().expire(now);
@@ -231,6 +240,16 @@ impl Handler for RouteHandler {
 }
 
 impl RouteHandler {
+    /// Tells what this gate's clock shows, now and then: routes compare by it when users logged in.
+    fn tell_clock(&self, route: &Route, now: Instant) {
+        let mut due = route.clock_due.lock();
+        if now >= *due {
+            *due = now + CLOCK_EVERY;
+            // One that finds no room would have come late and said nothing new.
+            let _ = route.link.tell(LinkCommand::Clock, &Clock { now_ms: self.upstream.sessions.clock_ms() });
+        }
+    }
+
     fn announce_some(&self, route: &Route) {
         let mut unannounced = route.unannounced.lock();
         for _ in 0..ANNOUNCED_PER_TICK {

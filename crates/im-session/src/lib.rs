@@ -5,6 +5,7 @@
 //! * [`client`]: the client's side, and the machine that keeps a timeline in step.
 //! * [`in_flight`]: requests that wait for their answer.
 //! * [`keep_alive`]: who has been silent for how long.
+//! * [`peer_clock`]: how far another machine's clock is from this one's.
 //! * [`route_table`]: which login of which user is on which gate.
 //! * [`affinity`]: which im-service gets a request.
 //! * [`backoff`]: how long to wait before the next try.
@@ -20,6 +21,7 @@ pub mod fuzzing;
 pub mod gate_session;
 pub mod in_flight;
 pub mod keep_alive;
+pub mod peer_clock;
 pub mod route_table;
 
 pub use affinity::Affinity;
@@ -27,4 +29,5 @@ pub use backoff::Backoff;
 pub use gate_session::{Action, CloseReason, Dismissal, EncryptionPolicy, GateSession, GateSessionConfig};
 pub use in_flight::InFlight;
 pub use keep_alive::{LinkHealth, LinkStep};
+pub use peer_clock::PeerClock;
 pub use route_table::{RouteTable, Superseded};

@@ -52,7 +52,7 @@ impl Route {
         let listener = network.listen(&config.listen).await?;
         let addr = listener.local_addr()?;
         let traffic = Arc::new(Traffic {
-            directory: Directory::default(),
+            directory: Directory::new(link::now()),
             services: Services::new(config.link_in_flight_max, config.request_timeout),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

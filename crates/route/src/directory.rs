@@ -1,12 +1,13 @@
 //! Which gates are linked, which logins they hold, and how something reaches a user.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use im_link::{Link, LinkId};
+use im_link::{Link, LinkId, link};
 use im_proto::client::{Command, KickReason, Kickout, Message};
 use im_proto::limits::LINK_TARGETS_MAX;
 use im_proto::link::{
-    LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
+    Clock, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
 };
 use im_proto::{Epoch, SessionId, UserId};
 use im_session::RouteTable;
@@ -14,10 +15,10 @@ use parking_lot::Mutex;
 use proto_codec::{Bytes, BytesMut, Encode};
 
 /// The gates of this route. One lock: what happens under it is a few map operations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Directory(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     table: RouteTable<LinkId>,
     gates: HashMap<LinkId, Link>,
@@ -32,6 +33,10 @@ pub(crate) struct Census {
 }
 
 impl Directory {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self(Mutex::new(State { table: RouteTable::new(now), gates: HashMap::new() }))
+    }
+
     pub(crate) fn gate_up(&self, link: &Link) {
         let mut state = self.0.lock();
         state.table.gate_up(link.id(), link.peer().boot);
@@ -47,12 +52,17 @@ impl Directory {
     /// Enters a login. An older one of the same device is told to go.
     pub(crate) fn session_up(&self, link: &Link, up: SessionUp) {
         let mut state = self.0.lock();
-        let Some(superseded) = state.table.session_up(link.id(), up) else { return };
+        let Some(superseded) = state.table.session_up(link::now(), link.id(), up) else { return };
         let gate = state.gates.get(&superseded.link).cloned();
         drop(state);
         if let Some(gate) = gate {
             kick(&gate, superseded.session);
         }
+    }
+
+    /// A gate says what its clock shows.
+    pub(crate) fn clock(&self, link: &Link, clock: Clock) {
+        self.0.lock().table.clock(link::now(), link.id(), clock.now_ms);
     }
 
     pub(crate) fn session_down(&self, link: &Link, down: &SessionDown) {

@@ -40,6 +40,11 @@ impl Handler for Traffic {
                     self.directory.session_up(link, up);
                 }
             }
+            (Tier::Gate, LinkCommand::Clock, false) => {
+                if let Some(clock) = decode(link, "Clock", &frame.body) {
+                    self.directory.clock(link, clock);
+                }
+            }
             (Tier::Gate, LinkCommand::SessionDown, false) => {
                 if let Some(down) = decode(link, "SessionDown", &frame.body) {
                     self.directory.session_down(link, &down);

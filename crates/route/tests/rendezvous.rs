@@ -13,8 +13,8 @@ use im_proto::client::{
 };
 use im_proto::limits::LINK_TARGETS_MAX;
 use im_proto::link::{
-    Forward, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
-    Tier, UserPlace,
+    Clock, Forward, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace,
+    SessionUp, Tier, UserPlace,
 };
 use im_proto::{
     BootId, ClientMsgId, ConversationId, DeviceId, Epoch, GroupId, Refusal, RefusalCode as Code, Seq, SessionId,
@@ -123,6 +123,11 @@ impl Fake {
             since_ms,
         };
         self.link.tell(LinkCommand::SessionUp, &up).unwrap();
+    }
+
+    /// Says what this gate's clock shows.
+    fn clock(&self, now_ms: u64) {
+        self.link.tell(LinkCommand::Clock, &Clock { now_ms }).unwrap();
     }
 
     fn logoff(&self, name: &str, session: u64) {
@@ -270,12 +275,16 @@ async fn of_one_devices_logins_on_two_gates_the_later_stays_whichever_is_heard_f
         let world = World::new().await;
         let (mut g1, mut g2) = (world.gate(1).await, world.gate(2).await);
         let service = world.service("s1").await;
+        // By what it shows, the clock of the gate with the earlier login is far ahead.
+        g1.clock(1_000_000);
+        g2.clock(0);
+        sleep(Duration::from_secs(1)).await;
         if later_first {
             g2.login("a", 7, "phone", 200);
             world.logins(1).await;
-            g1.login("a", 7, "phone", 100);
+            g1.login("a", 7, "phone", 1_000_100);
         } else {
-            g1.login("a", 7, "phone", 100);
+            g1.login("a", 7, "phone", 1_000_100);
             world.logins(1).await;
             g2.login("a", 7, "phone", 200);
         }
