@@ -78,8 +78,8 @@ pub(crate) async fn accept(stream: BoxIo, origins: &Origins) -> Result<MessageIo
     Ok(MessageIo::new(socket))
 }
 
-/// Bounds for either side.
-pub fn config() -> WebSocketConfig {
+/// Bounds of the gate's side.
+fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_LEN)
         // What is written is already coalesced; holding it back again would only delay it.
