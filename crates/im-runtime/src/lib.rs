@@ -8,12 +8,14 @@ pub mod admin;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+mod problem;
 mod readiness;
 pub mod settings;
 mod shutdown;
 mod signals;
 mod tier;
 
+pub use problem::Problem;
 pub use readiness::{Condition, Readiness, Unmet};
 pub use shutdown::{Ending, Shutdown};
 pub use signals::{Pulses, Signals};
