@@ -6,6 +6,7 @@
 //! * [`binaries`]: the tiers' binaries, built when they are missing or old.
 //! * [`ports`]: ports that no other test takes.
 //! * [`process`]: one process, its end and its log. [`logs`]: what a log may say.
+//! * [`browser`]: a page in Chromium.
 //! * [`cluster`]: the tiers of one region, started, killed, restarted, stopped.
 //! * [`haproxy`]: the load balancer in front of the gates.
 //! * [`http`]: as much HTTP as probes and accounts need.
@@ -18,6 +19,7 @@
 //! test, and so does a line that is no log line, which is how panics look.
 
 pub mod binaries;
+pub mod browser;
 pub mod cluster;
 pub mod haproxy;
 pub mod http;

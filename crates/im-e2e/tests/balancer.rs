@@ -10,15 +10,18 @@ use std::time::{Duration, Instant};
 
 use im_client::TlsDial;
 use im_e2e::binaries::Binary;
+use im_e2e::browser;
 use im_e2e::cluster::{Cluster, Plan};
 use im_e2e::haproxy::{self, Haproxy};
-use im_e2e::person::Person;
+use im_e2e::person::{Person, mint};
 use im_e2e::ports::Port;
 use im_e2e::traffic::{Traffic, Voice};
 use im_e2e::verify::{self, Groups};
 use im_e2e::{PATIENCE, logs};
 use im_link::network::{BoxFuture, BoxIo};
 use im_link::{Listener, Network, Tcp};
+use im_proto::{Target, UserId};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -64,6 +67,10 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::with_pages_of("https://nowhere.example").await
+    }
+
+    async fn with_pages_of(origin: &str) -> Self {
         let plan = Plan {
             gates: 2,
             known_users_only: false,
@@ -77,6 +84,7 @@ impl Site {
             let config = cluster.config(gate).unwrap();
             let mut text = std::fs::read_to_string(config).unwrap();
             text.push_str(&format!("websocket_listen = \"{}\"\n", port.address()));
+            text.push_str(&format!("websocket_origins = [{origin:?}]\n"));
             std::fs::write(config, text).unwrap();
         }
         for tier in ["route-1", "im-service-1", "gate-1", "gate-2"] {
@@ -184,6 +192,52 @@ async fn only_the_balancer_speaks_for_others() {
     let direct = Person::connect(&site.cluster, "ann", "direct").await.unwrap();
     direct.close().await.unwrap();
     site.cluster.finish().await.unwrap();
+}
+
+/// The page, and the codec that is generated for it.
+const PAGES: &[browser::File] = &[
+    ("/", "text/html", include_str!("browser/page.html")),
+    ("/page.js", "text/javascript", include_str!("browser/page.js")),
+    ("/protocol.js", "text/javascript", include_str!("../../../clients/typescript/dist/protocol.js")),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_in_a_browser_talks_through_haproxy() {
+    if std::env::var_os("SIM_SKIP_CLIENTS").is_some() {
+        return;
+    }
+    let pages = browser::Site::serve(PAGES).await.unwrap();
+    let port = pages.address().unwrap().port();
+    let site = Site::with_pages_of(&format!("http://127.0.0.1:{port}")).await;
+    let ben = site.connect(0, "ben").await;
+    let url = |host: &str| {
+        let (gate, token) = (site.haproxy.browsers(), mint(&site.cluster, "ann").unwrap());
+        format!("http://{host}:{port}/?gate=wss://{gate}/&peer=ben&token={token}")
+    };
+
+    let answering = async {
+        let entries = ben.wait_entries(1).await.unwrap();
+        assert_eq!(&entries[0].message.payload[..], b"a page says hello");
+        ben.say(&Target::User(UserId::new("ann").unwrap()), "back", "hello, page").await.unwrap();
+    };
+    let listed = url("127.0.0.1");
+    let (outcome, ()) = tokio::join!(pages.visit(&listed), answering);
+    assert_eq!(
+        outcome.unwrap(),
+        json!({
+            "user": "ann", "seq": "1", "heard": "hello, page",
+            // Closed in order and without a reason; text; too long.
+            "goodbye": 1005, "wasClean": true, "text": 1003, "long": 1009,
+        })
+    );
+    // The same page from a site that the gates do not list.
+    let outcome = pages.visit(&url("localhost")).await.unwrap();
+    assert_eq!(outcome, json!({"failed": "Error: closed with 1006 before it was open"}));
+
+    let gates = [site.cluster.log("gate-1").unwrap(), site.cluster.log("gate-2").unwrap()].concat();
+    assert!(gates.contains("WebSocket handshake failed"), "{gates}");
+    Arc::into_inner(ben).unwrap().close().await.unwrap();
+    assert_eq!(site.cluster.finish().await.unwrap(), 2);
 }
 
 async fn is_hung_up(stream: &mut TcpStream) -> bool {
