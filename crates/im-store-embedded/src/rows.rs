@@ -54,6 +54,11 @@ pub(crate) fn epoch_key() -> Vec<u8> {
     [&[META], &b"epoch"[..]].concat()
 }
 
+/// The row with the last record of the commit log that the tree has; see [`crate::log`].
+pub(crate) fn applied_key() -> Vec<u8> {
+    [&[META], &b"applied"[..]].concat()
+}
+
 /// A place in a user's timeline refers to its message by this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntryRow {
