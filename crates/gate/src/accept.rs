@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::connection::{self, Shared};
+use crate::limits::{Guest, Limit};
 use crate::proxy::{self, Balancers};
 use crate::websocket::{self, Origins};
 
@@ -49,7 +50,7 @@ impl Accept {
                 Ok((stream, peer)) => match Arc::clone(&self.permits).try_acquire_owned() {
                     Ok(permit) => self.spawn(stream, peer, permit),
                     Err(_) => {
-                        metrics::counter!("sim_gate_connections_refused_total").increment(1);
+                        Limit::Connections.count();
                         debug!(%peer, "a connection was refused: too many");
                     }
                 },
@@ -68,8 +69,8 @@ impl Accept {
                 let accepted = link::now();
                 // The handshakes' future is large and lives for milliseconds: boxed, so that the task
                 // which stays does not keep its room.
-                if let Some((io, address)) = Box::pin(door.admit(stream, peer, accepted)).await {
-                    connection::run(&shared, io, address, accepted).await;
+                if let Some((io, address, guest)) = Box::pin(door.admit(stream, peer, accepted)).await {
+                    connection::run(&shared, io, address, accepted, guest).await;
                 }
             };
             tokio::select! {
@@ -81,16 +82,26 @@ impl Accept {
         });
     }
 
-    /// The stream on which the client protocol is spoken, and the client's address.
-    async fn admit(self, mut stream: BoxIo, peer: SocketAddr, accepted: Instant) -> Option<(BoxIo, SocketAddr)> {
+    /// The stream on which the client protocol is spoken, the client's address, and its place among those
+    /// who have not logged in.
+    async fn admit(
+        self,
+        mut stream: BoxIo,
+        peer: SocketAddr,
+        accepted: Instant,
+    ) -> Option<(BoxIo, SocketAddr, Box<Guest>)> {
         let deadline = accepted + self.shared.config.login_timeout;
         let left = || deadline.saturating_duration_since(link::now());
         let address = if self.balancers.include(peer) { introduced(&mut stream, peer, left()).await? } else { peer };
+        let guest = self.shared.limiter.admit(address.ip());
+        let guest =
+            guest.inspect_err(|limit| debug!(%address, limit = limit.name(), "a connection was refused")).ok()?;
         let io = secure(stream, self.tls, address, left()).await?;
-        match self.websocket {
-            None => Some((io, address)),
-            Some(origins) => Some((upgrade(io, &origins, address, left()).await?, address)),
-        }
+        let io = match self.websocket {
+            None => io,
+            Some(origins) => upgrade(io, &origins, address, left()).await?,
+        };
+        Some((io, address, Box::new(guest)))
     }
 }
 
@@ -125,6 +136,7 @@ async fn secure(stream: BoxIo, tls: Option<TlsAcceptor>, address: SocketAddr, pa
             None
         }
         Err(_) => {
+            Limit::LoginTime.count();
             info!(%address, "TLS handshake took too long");
             None
         }

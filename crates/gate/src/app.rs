@@ -23,6 +23,7 @@ use crate::door::{Door, Listening};
 use crate::drain::{self, DrainConfig};
 use crate::encryption::Encryption;
 use crate::http;
+use crate::limits::{Limiter, Limits};
 use crate::proxy::Balancers;
 use crate::sessions::Sessions;
 use crate::upstream::Upstream;
@@ -63,6 +64,8 @@ pub struct GateConfig {
     pub link_in_flight_max: usize,
     /// How long a request may take before its client is told to try again.
     pub request_timeout: Duration,
+    /// What a client may cost.
+    pub limits: Limits,
 }
 
 /// A gate that runs.
@@ -116,6 +119,7 @@ impl Gate {
             verifier: config.verifier,
             sessions,
             upstream,
+            limiter: Arc::new(Limiter::new(config.limits)),
             outbound_bytes_max: config.outbound_bytes_max,
             in_flight_max: config.client_in_flight_max,
         });
@@ -158,6 +162,11 @@ impl Gate {
     /// Logins held right now.
     pub fn sessions_len(&self) -> usize {
         self.shared.sessions.len()
+    }
+
+    /// From now on these limits hold, for those who are connected too.
+    pub fn reload_limits(&self, limits: Limits) {
+        self.shared.limiter.reload(limits);
     }
 
     /// What the gate tells over HTTP.

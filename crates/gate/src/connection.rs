@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
 use crate::encryption::Encryption;
+use crate::limits::{Guest, Limit, Limiter};
 use crate::sessions::{Client, Sessions};
 use crate::upstream::{Upstream, unix_ms};
 
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) upstream: Arc<Upstream>,
+    pub(crate) limiter: Arc<Limiter>,
     /// Bytes that may wait for one client.
     pub(crate) outbound_bytes_max: usize,
     /// Requests of one client under way at once; over it the gate stops reading from it.
@@ -44,13 +46,20 @@ pub(crate) struct Shared {
 }
 
 /// Serves a connection until it ends. The time to log in runs from `accepted`, TLS included.
-pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr, accepted: std::time::Instant) {
+pub(crate) async fn run(
+    shared: &Shared,
+    io: BoxIo,
+    address: SocketAddr,
+    accepted: std::time::Instant,
+    guest: Box<Guest>,
+) {
     let session = GateSession::new(accepted, shared.encryption.policy());
     let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
     let client = Arc::new(Client::new(shared.outbound_bytes_max));
     let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);
+    let guest = Some(guest);
     let mut connection =
-        Connection { shared, io, address, session, client, timer, held_back: false, ending: false, shut: false };
+        Connection { shared, io, address, session, client, guest, timer, held_back: false, ending: false, shut: false };
     poll_fn(|cx| connection.poll(cx)).await;
     if !connection.ending {
         connection.leave();
@@ -63,6 +72,8 @@ struct Connection<'a> {
     address: SocketAddr,
     session: GateSession,
     client: Arc<Client>,
+    /// Until it has logged in.
+    guest: Option<Box<Guest>>,
     /// The session's deadline, or the flush timeout once the end has been decided.
     timer: Pin<&'a mut Sleep>,
     /// Frames were left alone, because too many requests were under way.
@@ -169,7 +180,7 @@ impl Connection<'_> {
                 Some(Ok(frame)) => self.session.on_frame(link::now(), frame),
                 Some(Err(error)) => self.session.on_framing_error(error),
             };
-            self.act(action);
+            self.act(self.shared.limiter.pass(&self.client, action));
         }
     }
 
@@ -208,6 +219,7 @@ impl Connection<'_> {
                 self.act(action);
             }
             Action::LoggedIn(sequence, ack) => {
+                self.guest = None;
                 client.answer_login(sequence, &ack, self.session.take_sealer());
                 // Later frames only move the deadline away; this step may bring it nearer.
                 self.timer.as_mut().reset(self.session.deadline(&self.shared.config).into());
@@ -231,6 +243,9 @@ impl Connection<'_> {
         let now = self.shared.network.wall_clock();
         match self.shared.verifier.verify(&token, now) {
             Ok(claims) => {
+                if let Err(refusal) = self.shared.limiter.login(&claims.user) {
+                    return self.session.on_login_refused(refusal);
+                }
                 let since_ms = unix_ms(now);
                 let login = self.shared.sessions.enter(&self.client, claims.user, device, platform, since_ms);
                 info!(address = %self.address, user = %login.user, device = %login.device,
@@ -243,7 +258,7 @@ impl Connection<'_> {
             Err(error) => {
                 info!(address = %self.address, %error, "a login was refused");
                 metrics::counter!("sim_gate_logins_refused_total").increment(1);
-                self.session.on_login_refused(error.into())
+                self.session.on_login_refused(self.shared.limiter.login_failed(self.address.ip(), error))
             }
         }
     }
@@ -270,6 +285,9 @@ impl Connection<'_> {
         match reason {
             CloseReason::Logout(_) | CloseReason::Idle => debug!(address = %self.address, ?reason, "closing"),
             _ => info!(address = %self.address, ?reason, "closing"),
+        }
+        if let Some(limit) = Limit::behind(reason) {
+            limit.count();
         }
         metrics::counter!("sim_gate_closes_total", "reason" => close_label(reason)).increment(1);
         self.leave();

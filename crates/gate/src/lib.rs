@@ -6,6 +6,7 @@
 //! * `connection`: the task of one client connection.
 //! * `drain`: how clients are let go before the end.
 //! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
+//! * `limits`: what a client may cost. `rate`: how often something may happen.
 //! * `sessions`: the logins that this gate holds.
 //! * `upstream`: the links to the routes, and the requests that wait on them.
 //! * [`app`]: everything put together, and started.
@@ -20,7 +21,9 @@ mod door;
 mod drain;
 mod encryption;
 mod http;
+mod limits;
 mod proxy;
+mod rate;
 pub mod server;
 mod sessions;
 mod upstream;
@@ -32,4 +35,6 @@ pub use drain::DrainConfig;
 pub use encryption::Encryption;
 pub use im_link::network::Sockets;
 pub use im_session::GateSessionConfig;
+pub use limits::Limits;
 pub use proxy::IpRange;
+pub use rate::Rate;

@@ -29,6 +29,14 @@ const HEADER_LEN_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpRange(IpNet);
 
+impl IpRange {
+    /// Whether an address is in it, in either spelling.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        // A socket that listens on [::] shows IPv4 peers as ::ffff:a.b.c.d.
+        self.0.contains(&address.to_canonical())
+    }
+}
+
 impl FromStr for IpRange {
     type Err = Invalid;
 
@@ -82,9 +90,7 @@ impl Balancers {
 
     /// Whether this peer speaks for others, and a header must come from it.
     pub(crate) fn include(&self, peer: SocketAddr) -> bool {
-        // A socket that listens on [::] shows IPv4 peers as ::ffff:a.b.c.d.
-        let peer = peer.ip().to_canonical();
-        self.0.iter().any(|range| range.0.contains(&peer))
+        self.0.iter().any(|range| range.contains(peer.ip()))
     }
 }
 

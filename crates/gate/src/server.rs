@@ -25,7 +25,9 @@ use crate::app::{Gate, GateConfig};
 use crate::door::{Door, WebSocketDoor};
 use crate::drain::DrainConfig;
 use crate::encryption::Encryption;
+use crate::limits::Limits;
 use crate::proxy::IpRange;
+use crate::rate::Rate;
 use crate::websocket::Origins;
 
 settings! {
@@ -92,6 +94,26 @@ settings! {
         pub link_in_flight_max: usize = "65536" in 1..=65_536,
         /// How long a request may take before its client is told to try again.
         pub request_timeout: Duration = "5s" in Duration::from_millis(100)..=Duration::from_secs(120),
+        /// How often one connection may ask; over it requests are refused as RateLimited, with the time to wait,
+        /// and a client that does not heed a thousand of those in a row is let go. "off": as it likes.
+        pub messages_per_connection: Rate = "200/s burst 1000",
+        /// How often one user may ask over all connections to this gate.
+        pub messages_per_user: Rate = "400/s burst 2000",
+        /// Connections that have not logged in, at once; more are closed as soon as they are accepted.
+        pub unauthenticated_max: usize = "10000" in 1..=10_000_000,
+        /// The same from one address; one IPv6 /64 counts as one.
+        pub unauthenticated_per_address_max: u32 = "500" in 1..=10_000_000,
+        /// How often one address may connect.
+        pub handshakes_per_address: Rate = "50/s burst 1000",
+        /// How often one user may log in, whatever the devices.
+        pub logins_per_user: Rate = "5/s burst 100",
+        /// Tokens that nobody signed, from one address; over it the address may not connect for a while.
+        pub login_failures_per_address: Rate = "1/s burst 50",
+        /// Tokens of one user that have run out; over it the client is told to take its time.
+        pub login_failures_per_user: Rate = "1/s burst 20",
+        /// Ranges that are not limited by address, because many are behind one: this machine, and balancers that
+        /// do not speak the PROXY protocol.
+        pub limits_exempt: Vec<IpRange> = "127.0.0.0/8, ::1",
         /// On SIGTERM: clients per second that are asked to connect elsewhere, so that the other gates are not
         /// stormed. More, where runtime.drain_deadline leaves no time for that.
         pub drain_rate: u32 = "1000" in 1..=1_000_000,
@@ -141,6 +163,7 @@ impl GateSettings {
             client_in_flight_max: self.client_in_flight_max,
             link_in_flight_max: self.link_in_flight_max,
             request_timeout: self.request_timeout,
+            limits: self.limits(),
         })
     }
 
@@ -156,6 +179,20 @@ impl GateSettings {
                 listen: listen.to_string(),
                 origins: Origins::new(self.websocket_origins.clone()),
             }),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            messages_per_connection: self.messages_per_connection,
+            messages_per_user: self.messages_per_user,
+            unauthenticated_max: self.unauthenticated_max,
+            unauthenticated_per_address_max: self.unauthenticated_per_address_max,
+            handshakes_per_address: self.handshakes_per_address,
+            logins_per_user: self.logins_per_user,
+            login_failures_per_address: self.login_failures_per_address,
+            login_failures_per_user: self.login_failures_per_user,
+            exempt: self.limits_exempt.clone(),
         }
     }
 

@@ -31,6 +31,10 @@ pub(crate) struct Client {
     dismissal: Mutex<Option<Dismissal>>,
     /// Requests passed on and not answered yet.
     pub(crate) in_flight: AtomicU32,
+    /// Refusals in a row because it asked too often.
+    pub(crate) unheeded: AtomicU32,
+    /// Until when its requests are paid for, as its rate has it.
+    pub(crate) paid_us: AtomicU64,
 }
 
 /// Who is logged in on it.
@@ -67,6 +71,8 @@ impl Client {
             login: OnceLock::new(),
             dismissal: Mutex::new(None),
             in_flight: AtomicU32::new(0),
+            unheeded: AtomicU32::new(0),
+            paid_us: AtomicU64::new(0),
         }
     }
 

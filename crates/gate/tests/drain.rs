@@ -69,7 +69,11 @@ async fn clients_are_asked_to_leave_at_the_rate_and_the_gate_ends_with_the_last(
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_listen_is_let_go_once_its_answers_are_there() {
-    let world = Arc::new(World::with(|config| config.routes = vec!["r1".into()]).await);
+    let world = World::with(|config| {
+        config.routes = vec!["r1".into()];
+        config.request_timeout = Duration::from_secs(10);
+    });
+    let world = Arc::new(world.await);
     let mut route = FakeRoute::listen(&world.network, "r1").await;
     route.events.up().await;
     let (mut idle, mut busy) = (world.login("idle").await, world.login("busy").await);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::{EPOCH, at, config, send, to, user};
-use gate::{Door, Encryption, Gate, GateConfig, GateSessionConfig};
+use gate::{Door, Encryption, Gate, GateConfig, GateSessionConfig, Limits};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::MemoryNetwork;
 use im_link::tls::LinkTls;
@@ -79,6 +79,7 @@ impl World {
                 client_in_flight_max: 64,
                 link_in_flight_max: 1000,
                 request_timeout: Duration::from_secs(5),
+                limits: Limits::default(),
             };
             gates.push(Gate::start(config, Arc::clone(&network)).await.unwrap());
         }

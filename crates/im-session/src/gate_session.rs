@@ -159,6 +159,8 @@ pub enum Dismissal {
     Kick(KickReason),
     /// The gate is going away; the login may go on elsewhere.
     Drain,
+    /// The client goes on asking although it is refused again and again.
+    Flood,
 }
 
 impl GateSession {
@@ -422,6 +424,7 @@ impl GateSession {
         self.close(match dismissal {
             Dismissal::Kick(reason) => CloseReason::Kicked(reason),
             Dismissal::Drain => CloseReason::Draining,
+            Dismissal::Flood => CloseReason::Protocol(0, 0, RefusalCode::RateLimited.into()),
         })
     }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use gate::{Door, Encryption, Gate, GateConfig};
+use gate::{Door, Encryption, Gate, GateConfig, Limits};
 use im_auth::{Signer, Verifier, keys};
 use im_link::tls::LinkTls;
 use im_link::{LinkConfig, Network};
@@ -113,6 +113,7 @@ impl Cluster {
             client_in_flight_max: 64,
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
+            limits: Limits::default(),
         };
         let clock = GATES.iter().zip(self.clocks).find(|(gate, _)| **gate == name).map_or(Duration::ZERO, |(_, by)| by);
         let _gate = Gate::start(config, self.network.ahead(clock).shared()).await?;
