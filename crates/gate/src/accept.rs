@@ -63,13 +63,14 @@ impl Accept {
     }
 
     fn spawn(&self, stream: BoxIo, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (door, shared, stop) = (self.clone(), Arc::clone(&self.shared), self.stop.clone());
+        let accepted = link::now();
+        // The handshakes' future is large and lives for milliseconds: boxed, with all that only it needs, so
+        // that the task which stays does not keep its room.
+        let admission = Box::pin(self.clone().admit(stream, peer, accepted));
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         self.tasks.spawn(async move {
             let serve = async {
-                let accepted = link::now();
-                // The handshakes' future is large and lives for milliseconds: boxed, so that the task
-                // which stays does not keep its room.
-                if let Some((io, address, guest)) = Box::pin(door.admit(stream, peer, accepted)).await {
+                if let Some((io, address, guest)) = admission.await {
                     connection::run(&shared, io, address, accepted, guest).await;
                 }
             };
