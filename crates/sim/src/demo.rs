@@ -10,7 +10,7 @@ use im_client::{Client, ClientConfig, Event, Events, MemoryPosition, StaticToken
 use im_proto::client::{Direction, Entry, Message};
 use im_proto::{ConversationId, DeviceId, GroupId, Seq, Target, UserId};
 use im_runtime::logging::{self, LogFilter, LogFormat};
-use im_runtime::{Context, Readiness, Shutdown, Signals, metrics};
+use im_runtime::{Context, Readiness, SettingsSource, Shutdown, Signals, metrics};
 use tokio::time::timeout;
 
 use crate::tiers::{Ports, Tiers, TiersConfig};
@@ -45,7 +45,7 @@ pub(crate) async fn run(log: &LogFilter) -> anyhow::Result<()> {
         shutdown,
         readiness: Readiness::default(),
         metrics: metrics::install().context("install the metrics recorder")?,
-        config_file: None,
+        source: SettingsSource::default(),
     };
     let data = folder.path().to_owned();
     let tiers = Tiers::start(&TiersConfig { data, ports: Ports::Free, known_users_only: true }, &context).await?;
