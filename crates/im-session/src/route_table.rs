@@ -18,6 +18,7 @@ use std::time::Instant;
 use im_proto::link::{SessionDown, SessionKey, SessionUp};
 use im_proto::{BootId, DeviceId, SessionId, UserId};
 
+use crate::affinity::user_hash;
 use crate::peer_clock::PeerClock;
 
 /// The table of one route. `L` names a link and is never used again for another link.
@@ -27,6 +28,17 @@ pub struct RouteTable<L> {
     links: HashMap<L, Gate>,
     /// Where this route's own clock begins.
     origin: Instant,
+    /// Users who have come or gone since somebody asked.
+    turned: Vec<Turned>,
+}
+
+/// A user has come online, or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// The user, by [`user_hash`].
+    pub user: u64,
+    /// Whether there is a login now.
+    pub is_online: bool,
 }
 
 /// One login as the table keeps it.
@@ -62,7 +74,7 @@ pub struct Superseded<L> {
 impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
     /// One that holds nobody.
     pub fn new(now: Instant) -> Self {
-        Self { users: HashMap::new(), links: HashMap::new(), origin: now }
+        Self { users: HashMap::new(), links: HashMap::new(), origin: now, turned: Vec::new() }
     }
 
     /// A gate's link came up. Its sessions follow one by one.
@@ -101,7 +113,10 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
         };
         gate.sessions.insert(up.session, up.user.clone());
         let links = &self.links;
-        let logins = self.users.entry(up.user.clone()).or_default();
+        let logins = self.users.entry(up.user.clone()).or_insert_with(|| {
+            self.turned.push(Turned { user: user_hash(&up.user), is_online: true });
+            Vec::new()
+        });
         // The same login over a newer link: only the link changes.
         if let Some(known) = logins.iter_mut().find(|known| known.key == login.key) {
             let old = std::mem::replace(&mut known.link, link);
@@ -135,6 +150,16 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
         self.users.get(user).map_or(&[], Vec::as_slice)
     }
 
+    /// Every user who is online, by [`user_hash`].
+    pub fn users(&self) -> impl Iterator<Item = u64> {
+        self.users.keys().map(user_hash)
+    }
+
+    /// Who has come or gone since this was asked last, in order. Whoever changes the table asks.
+    pub fn take_turned(&mut self) -> Vec<Turned> {
+        std::mem::take(&mut self.turned)
+    }
+
     /// How many users are online.
     pub fn users_len(&self) -> usize {
         self.users.len()
@@ -156,6 +181,7 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
         logins.retain(|login| !gone(login));
         if logins.is_empty() {
             self.users.remove(user);
+            self.turned.push(Turned { user: user_hash(user), is_online: false });
         }
     }
 }
@@ -253,6 +279,26 @@ mod tests {
             assert_eq!(sessions(&table), [(1, 10, 2)]);
             assert_eq!(table.logins_len(), 1);
         }
+    }
+
+    #[test]
+    fn it_tells_who_came_and_who_went() {
+        let (mut table, now) = table();
+        let turned = |is_online| Turned { user: user_hash(&user()), is_online };
+        table.gate_up(1, BootId(10));
+        table.gate_up(2, BootId(20));
+        table.session_up(now, 1, up(1, "phone", 100));
+        table.session_up(now, 2, up(1, "desk", 100));
+        assert_eq!(table.take_turned(), [turned(true)], "a second login changes nothing");
+        table.gate_down(1);
+        assert_eq!(table.take_turned(), []);
+        assert_eq!(table.users().collect::<Vec<_>>(), [user_hash(&user())]);
+        table.session_down(2, &down(1));
+        table.session_down(2, &down(1));
+        table.session_up(now, 2, up(2, "desk", 200));
+        table.gate_down(2);
+        assert_eq!(table.take_turned(), [turned(false), turned(true), turned(false)]);
+        assert_eq!(table.users().count(), 0);
     }
 
     #[test]

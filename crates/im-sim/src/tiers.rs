@@ -14,7 +14,7 @@ use im_secure::IdentityKey;
 use im_service::{ImService, ImServiceConfig, Retention, ServiceConfig};
 use im_session::GateSessionConfig;
 use im_timeline::{Disk, MemoryOptions, MemoryStore, Store};
-use route::{Route, RouteConfig};
+use route::{Peers, Route, RouteConfig};
 
 use crate::broken::Planted;
 use crate::log::{Event, EventLog};
@@ -131,6 +131,7 @@ impl Cluster {
             link: link_config(),
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
+            peers: Peers::default(),
         };
         let _route = Route::start(config, self.network.shared()).await?;
         std::future::pending().await
