@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::client::WantsClientCert;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::cert_slot::CertSlot;
 use crate::network::BoxIo;
 
 /// The name in every route's certificate: tiers dial addresses, and check for this.
@@ -71,6 +73,11 @@ pub fn server_config(files: &CertFiles) -> Result<ServerConfig, TlsError> {
     server_builder()?.with_no_client_auth().with_single_cert(chain, key).map_err(config_error)
 }
 
+/// The same with a certificate that can be replaced.
+pub fn server_config_of(slot: Arc<CertSlot>) -> Result<ServerConfig, TlsError> {
+    Ok(server_builder()?.with_no_client_auth().with_cert_resolver(slot))
+}
+
 /// For a listener that tiers dial: only certificates of the cluster's authority are let in.
 pub fn cluster_server_config(files: &CertFiles, ca: &Path) -> Result<ServerConfig, TlsError> {
     let (chain, key) = load_identity(files)?;
@@ -82,10 +89,7 @@ pub fn cluster_server_config(files: &CertFiles, ca: &Path) -> Result<ServerConfi
 
 /// For dialling: the authority to trust, and a certificate to show where the peer asks for one.
 pub fn client_config(ca: &Path, identity: Option<&CertFiles>) -> Result<ClientConfig, TlsError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(config_error)?
-        .with_root_certificates(load_roots(ca)?);
+    let builder = client_builder(ca)?;
     match identity {
         None => Ok(builder.with_no_client_auth()),
         Some(files) => {
@@ -93,6 +97,12 @@ pub fn client_config(ca: &Path, identity: Option<&CertFiles>) -> Result<ClientCo
             builder.with_client_auth_cert(chain, key).map_err(config_error)
         }
     }
+}
+
+fn client_builder(ca: &Path) -> Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions().map_err(config_error)?;
+    Ok(builder.with_root_certificates(load_roots(ca)?))
 }
 
 fn server_builder() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
@@ -103,7 +113,7 @@ fn config_error(error: rustls::Error) -> TlsError {
     TlsError::Config(error.to_string())
 }
 
-fn load_identity(files: &CertFiles) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+pub(crate) fn load_identity(files: &CertFiles) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let chain = load_certs(&files.cert)?;
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| file_error(&files.key, &error))?;
     Ok((chain, key))
@@ -150,6 +160,12 @@ impl LinkTls {
     /// The dialling side, from the cluster's authority and this tier's certificate.
     pub fn dial(files: &CertFiles, ca: &Path) -> Result<Self, TlsError> {
         Ok(Self::Dial(TlsConnector::from(Arc::new(client_config(ca, Some(files))?))))
+    }
+
+    /// The dialling side with a certificate that can be replaced.
+    pub fn dial_as(slot: Arc<CertSlot>, ca: &Path) -> Result<Self, TlsError> {
+        let config = client_builder(ca)?.with_client_cert_resolver(slot);
+        Ok(Self::Dial(TlsConnector::from(Arc::new(config))))
     }
 
     /// The accepting side.
