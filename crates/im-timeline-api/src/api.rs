@@ -225,7 +225,7 @@ impl TimelineApi {
             .iter()
             .map(|entry| Entry { sequence: number(entry.seq), message: message::shown(&entry.message) })
             .collect();
-        let last = entries.last().map_or(number(after), |entry| entry.sequence);
+        let last = entries.last().map_or_else(|| number(after), |entry| entry.sequence);
         Ok(SyncRows { latest: number(page.head.head), last, entries })
     }
 

@@ -18,7 +18,7 @@ pub(super) struct StandaloneArgs {
     /// The folder for keys, certificates and the store; made where it is missing.
     #[arg(long, default_value = "sim-data", value_name = "DIR")]
     data: PathBuf,
-    /// Listen on free ports instead of 8910, 8911, 8920, 8921, 8000 and 8931.
+    /// Listen on free ports instead of 8910, 8911, 8920, 8921, 8000, 9000 and 8931.
     #[arg(long)]
     free_ports: bool,
     /// Let messages go to users who have no account here, because their tokens come from elsewhere.
