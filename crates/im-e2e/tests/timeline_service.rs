@@ -156,7 +156,7 @@ async fn the_page_is_usable() {
         seen,
         json!({
             "sent": "sent: number 3 in the timeline of b",
-            "membersShown": true,
+            "membersShown": [false, true],
             "sentToGroup": "sent to 3 members of group_a",
             "mistake": ["to: an id has no ':' (TIMELINE_INVALID_PARAM)", true],
             "steps": [

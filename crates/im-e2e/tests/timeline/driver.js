@@ -40,8 +40,10 @@ async function use() {
   }
   seen.sent = at("send-note").textContent;
   // To a group.
+  const membersShown = () => at("members-label").getClientRects().length > 0;
+  seen.membersShown = [membersShown()];
   fill("kind", "group");
-  seen.membersShown = !at("members-label").hidden;
+  seen.membersShown.push(membersShown());
   fill("to", "group_a");
   fill("members", "a, c, d");
   fill("text", "all");
