@@ -15,7 +15,7 @@ use im_proto::client::{Command, ContentType, Empty, KickReason, Kickout, Message
 use im_proto::limits::{CLIENT_FRAME_LEN_MAX, SERVER_FRAME_LEN_MAX};
 use im_proto::link::{LinkCommand, PushSessions, SessionPlace};
 use im_proto::{ClientMsgId, ConversationId, Epoch, Position, Seq};
-use proto_codec::{BytesMut, Deframer, Flags};
+use proto_codec::{BytesMut, Deframer, Flags, RESPONSE_BIT};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -108,6 +108,10 @@ fn piece(bytes: &[u8], first: bool, last: bool) -> Message {
 
 /// The next binary message must be the answer to the handshake.
 async fn is_greeted(socket: &mut WebSocket) {
+    is_answered(socket, Command::HandShake).await;
+}
+
+async fn is_answered(socket: &mut WebSocket, command: Command) {
     let deframer = Deframer::new(SERVER_FRAME_LEN_MAX);
     let mut inbound = BytesMut::new();
     loop {
@@ -117,7 +121,7 @@ async fn is_greeted(socket: &mut WebSocket) {
             other => panic!("an answer was to come, not {other:?}"),
         }
         if let Some(frame) = deframer.next(&mut inbound) {
-            assert_eq!(frame.unwrap().command, 0x81);
+            assert_eq!(frame.unwrap().command, command.number() | RESPONSE_BIT);
             return;
         }
     }
@@ -220,6 +224,22 @@ async fn the_longest_frame_passes_and_a_longer_message_is_refused() {
     link.answer_body(LinkCommand::Forward, sequence, &answer).unwrap();
     assert_eq!(browser.hear().await.body.len(), answer.len());
 
+    // The same in one message, which is longer than what a connection reads at once.
+    let mut socket = dial(&world).await;
+    socket.send(binary(&handshake_bytes())).await.unwrap();
+    is_greeted(&mut socket).await;
+    let auth = encoded(&common::auth(&world.token("b"), "browser"));
+    socket.send(binary(&frame(Command::Auth.number(), 2, &auth))).await.unwrap();
+    is_answered(&mut socket, Command::Auth).await;
+    route.session_up().await;
+    let body: Vec<u8> = (0..CLIENT_FRAME_LEN_MAX).map(|number| (number % 251) as u8).collect();
+    socket.send(binary(&frame(Command::SendMsg.number(), 3, &body))).await.unwrap();
+    assert_eq!(route.forward().await.2.body, body);
+
+    // A claim is refused before a byte of what it claims is there.
+    let mut socket = dial(&world).await;
+    socket.get_mut().write_all(&[0x82, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4]).await.unwrap();
+    assert_eq!(heard_to_the_end(&mut socket).await, (Vec::new(), Some(CloseCode::Size)));
     let over = vec![0; MESSAGE_LEN_MAX + 1];
     let mut socket = dial(&world).await;
     // The gate refuses by the header and may hang up before the rest is written.
