@@ -148,7 +148,7 @@ impl<'a> Group<'a> {
         history.encode(&mut self.value);
         self.rows.put(self.key.history(&append.conversation, seq), &self.value);
 
-        let peer = append.conversation.peer_of(&append.sender);
+        let peer = rows::peer_of(&append.conversation, &append.sender);
         let (mut sender_seq, mut receiver_seq) = (Seq::ZERO, Seq::ZERO);
         let mut places = Vec::with_capacity(append.recipients.len());
         for user in &*append.recipients {
@@ -158,7 +158,7 @@ impl<'a> Group<'a> {
             if *user == append.sender {
                 sender_seq = place;
             }
-            if peer.as_ref() == Some(user) {
+            if peer == Some(user.as_str()) {
                 receiver_seq = place;
             }
             places.push((user.clone(), place));

@@ -34,8 +34,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::run::{Run, RunBuilder};
 
 /// Bytes of a segment. Small against what waits for the tree, so that the log is hardly longer than
-/// that; large against a group, so that making one is rare.
-const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+/// that; large against a group, so that making one is rare. A record that is larger has one for itself.
+const SEGMENT_BYTES: u64 = if cfg!(test) { 2 * 1024 } else { 32 * 1024 * 1024 };
 /// Rows of a record at most; a group is far below. Places in a run are 32 bits.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 
@@ -43,7 +43,7 @@ const MAGIC: [u8; 8] = *b"SIM LOG\n";
 const SEGMENT_HEADER_LEN: usize = 32;
 /// Bytes that a record's buffer leaves free at its front.
 pub(crate) const RECORD_HEADER_LEN: usize = 20;
-/// How far ahead a later record's number may be, where one is searched behind a broken one. More records
+/// How far ahead a later record's number may be, where one is searched behind a broken one: more records
 /// do not fit into a segment.
 const NUMBERS_AHEAD_MAX: u64 = SEGMENT_BYTES / RECORD_HEADER_LEN as u64;
 

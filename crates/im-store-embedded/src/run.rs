@@ -39,6 +39,14 @@ struct RowRef {
     hash: u32,
 }
 
+/// The number of a row plus one, or 0; and the hash of its key, so that a look for another key touches
+/// nothing else.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    row: u32,
+    hash: u32,
+}
+
 /// A row that was found: its value, or `None` if it is deleted.
 pub(crate) type Found = Option<Bytes>;
 
@@ -46,8 +54,8 @@ pub(crate) struct Run {
     bytes: Bytes,
     /// By key.
     rows: Vec<RowRef>,
-    /// An open hash table: the number of a row plus one, or 0.
-    slots: Vec<u32>,
+    /// An open hash table over all rows.
+    slots: Vec<Slot>,
 }
 
 /// Rows on their way into a run. A key may be put several times; the last one counts.
@@ -115,8 +123,8 @@ impl RunBuilder {
 impl Run {
     /// Of rows in the order in which they were put.
     fn sorted(bytes: Bytes, mut rows: Vec<RowRef>) -> Self {
-        // Stable: of rows with one key the last one put stays last, and that one is kept.
-        rows.sort_by(|a, b| key_at(&bytes, a.at).cmp(key_at(&bytes, b.at)));
+        // Of rows with one key the last one put is the last, and that one is kept.
+        rows.sort_unstable_by(|a, b| key_at(&bytes, a.at).cmp(key_at(&bytes, b.at)).then(a.at.cmp(&b.at)));
         let mut kept = 0;
         for next in 0..rows.len() {
             let row = rows[next];
@@ -146,14 +154,15 @@ impl Run {
 
     /// Of rows that are sorted.
     fn of(bytes: Bytes, rows: Vec<RowRef>) -> Self {
-        let mask = (rows.len() * 2).next_power_of_two() - 1;
-        let mut slots = vec![0; mask + 1];
+        // A third to two thirds of the slots are free, so that looks are short.
+        let mask = (rows.len() * 3 / 2 + 1).next_power_of_two() - 1;
+        let mut slots = vec![Slot::default(); mask + 1];
         for (row, &RowRef { hash, .. }) in rows.iter().enumerate() {
             let mut slot = hash as usize & mask;
-            while slots[slot] != 0 {
+            while slots[slot].row != 0 {
                 slot = (slot + 1) & mask;
             }
-            slots[slot] = row as u32 + 1;
+            slots[slot] = Slot { row: row as u32 + 1, hash };
         }
         Self { bytes, rows, slots }
     }
@@ -162,14 +171,14 @@ impl Run {
     pub(crate) fn get(&self, key: &[u8], hash: u32) -> Option<Found> {
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
-        while let Some(row) = self.slots[slot].checked_sub(1) {
-            let RowRef { at, hash: other } = self.rows[row as usize];
-            if other == hash && key_at(&self.bytes, at) == key {
-                return Some(self.value(row as usize));
+        loop {
+            let Slot { row, hash: other } = self.slots[slot];
+            let row = row.checked_sub(1)? as usize;
+            if other == hash && self.key(row) == key {
+                return Some(self.value(row));
             }
             slot = (slot + 1) & mask;
         }
-        None
     }
 
     /// Rows.

@@ -61,6 +61,8 @@ impl Tree {
     /// them. Each counts over what the tree had of its key.
     pub(crate) fn ingest<'a>(&self, rows: impl Iterator<Item = RowSlices<'a>>) -> Result<(), StoreError> {
         let ingest = || {
+            // Compaction may have failed meanwhile, and this asks nobody else.
+            self.database.persist(PersistMode::Buffer)?;
             let mut ingestion = self.rows.start_ingestion()?;
             for (key, value) in rows {
                 match value {
