@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use im_auth::Verifier;
 use im_link::tls::LinkTls;
 use im_link::{Identity, LinkConfig, Network, link};
 use im_proto::BootId;
 use im_proto::link::Tier;
+use im_runtime::Operators;
 use im_session::GateSessionConfig;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -25,7 +27,7 @@ use crate::encryption::Encryption;
 use crate::http;
 use crate::limits::{Limiter, Limits};
 use crate::proxy::Balancers;
-use crate::sessions::Sessions;
+use crate::sessions::{Queues, Sessions};
 use crate::upstream::Upstream;
 
 /// What a gate needs to know.
@@ -116,7 +118,7 @@ impl Gate {
             network,
             config: config.session,
             encryption: config.encryption,
-            verifier: config.verifier,
+            verifier: ArcSwap::from_pointee(config.verifier),
             sessions,
             upstream,
             limiter: Arc::new(Limiter::new(config.limits)),
@@ -164,14 +166,41 @@ impl Gate {
         self.shared.sessions.len()
     }
 
-    /// From now on these limits hold, for those who are connected too.
-    pub fn reload_limits(&self, limits: Limits) {
+    /// From now on these keys and limits hold; limits also for those who are connected.
+    pub fn reload(&self, verifier: Verifier, limits: Limits) {
+        self.shared.verifier.store(Arc::new(verifier));
         self.shared.limiter.reload(limits);
     }
 
     /// What the gate tells over HTTP.
-    pub fn http(&self) -> Router {
-        http::router(Arc::clone(&self.shared.sessions))
+    pub fn http(&self, operators: &Operators) -> Router {
+        http::router(Arc::clone(&self.shared), operators)
+    }
+
+    /// Connections right now, logged in or not.
+    pub fn connections_len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Connections that have not logged in.
+    pub fn guests_len(&self) -> usize {
+        self.shared.limiter.guests()
+    }
+
+    /// Logs a line with what is going on.
+    pub fn tell_diagnostics(&self) {
+        let Queues { bytes, bytes_of_one, in_flight } = self.shared.sessions.queues();
+        tracing::info!(
+            connections = self.connections_len(),
+            unauthenticated = self.guests_len(),
+            sessions = self.sessions_len(),
+            queued_bytes = bytes,
+            queued_bytes_of_one = bytes_of_one,
+            in_flight,
+            route_up = self.is_ready(),
+            limits = ?self.shared.limiter.limits(),
+            "diagnostics: gate"
+        );
     }
 
     /// Accepts nobody any more, lets the clients go elsewhere with the answers that are due to them, and

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use im_auth::Verifier;
 use im_link::{BoxIo, FrameIo, Network, link};
 use im_proto::client::{Auth, Command, Empty, KickReason, Kickout};
@@ -35,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) config: GateSessionConfig,
     pub(crate) encryption: Encryption,
-    pub(crate) verifier: Verifier,
+    pub(crate) verifier: ArcSwap<Verifier>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) limiter: Arc<Limiter>,
@@ -241,13 +242,14 @@ impl Connection<'_> {
     fn check_token(&mut self, auth: Auth) -> Action {
         let Auth { token, device, platform } = auth;
         let now = self.shared.network.wall_clock();
-        match self.shared.verifier.verify(&token, now) {
+        match self.shared.verifier.load().verify(&token, now) {
             Ok(claims) => {
                 if let Err(refusal) = self.shared.limiter.login(&claims.user) {
                     return self.session.on_login_refused(refusal);
                 }
                 let since_ms = unix_ms(now);
-                let login = self.shared.sessions.enter(&self.client, claims.user, device, platform, since_ms);
+                let login =
+                    self.shared.sessions.enter(&self.client, claims.user, device, platform, self.address, since_ms);
                 info!(address = %self.address, user = %login.user, device = %login.device,
                     session = %login.key.session, "logged in");
                 metrics::counter!("sim_gate_logins_total").increment(1);

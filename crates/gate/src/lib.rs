@@ -7,6 +7,7 @@
 //! * `drain`: how clients are let go before the end.
 //! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
 //! * `limits`: what a client may cost. `rate`: how often something may happen.
+//! * `reload`: what is read again while the gate runs.
 //! * `sessions`: the logins that this gate holds.
 //! * `upstream`: the links to the routes, and the requests that wait on them.
 //! * [`app`]: everything put together, and started.
@@ -24,6 +25,7 @@ mod http;
 mod limits;
 mod proxy;
 mod rate;
+mod reload;
 pub mod server;
 mod sessions;
 mod upstream;

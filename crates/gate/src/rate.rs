@@ -14,7 +14,7 @@ use im_runtime::settings::{Invalid, SettingValue};
 use parking_lot::Mutex;
 
 /// So many at once, and afterwards one per interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Per this time; zero: as often as one likes.
     per: Duration,
@@ -60,6 +60,12 @@ impl Display for Rate {
             _ => 'h',
         };
         write!(f, "{}/{unit} burst {}", self.count, self.burst)
+    }
+}
+
+impl fmt::Debug for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
     }
 }
 

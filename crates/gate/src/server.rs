@@ -9,13 +9,14 @@ use anyhow::{Context as _, bail};
 use im_auth::Verifier;
 use im_link::network::Sockets;
 use im_link::tls::{self, CertFiles, LinkTls};
-use im_link::{LinkConfig, Network};
+use im_link::{CertSlot, LinkConfig, Network};
 use im_proto::BootId;
 use im_proto::limits::{GATES_MAX, TEXT_LEN_MAX};
-use im_runtime::settings::ByteSize;
-use im_runtime::{Context, Readiness, admin, setting_choice, settings};
+use im_runtime::settings::{ByteSize, Secret};
+use im_runtime::{Context, Operators, Readiness, Signals, admin, setting_choice, settings};
 use im_secure::IdentityKey;
 use im_session::GateSessionConfig;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::interval;
@@ -28,6 +29,7 @@ use crate::encryption::Encryption;
 use crate::limits::Limits;
 use crate::proxy::IpRange;
 use crate::rate::Rate;
+use crate::reload::Reloader;
 use crate::websocket::Origins;
 
 settings! {
@@ -54,9 +56,12 @@ settings! {
         /// Sites whose pages may connect there, such as https://chat.example; "*" for all. Programs that are no
         /// browsers need not be listed.
         pub websocket_origins: Vec<String> = "",
-        /// Where it answers over HTTP: /monitor, /online, /healthz, /readyz, /metrics. /online names users, so
-        /// keep it off open networks.
+        /// Where it answers over HTTP: /monitor, /healthz, /readyz, /metrics, and for operators alone /online and
+        /// /debug/conns.
         pub http_listen: SocketAddr = "127.0.0.1:8911",
+        /// What operators show, as "Authorization: Bearer …", to be let in from other machines. Without one they
+        /// are let in from this machine alone.
+        pub operator_token: Secret = "",
         /// The routes of the region, master first.
         pub routes: Vec<String> = "127.0.0.1:8920",
         /// Certificate chain shown to clients, PEM.
@@ -138,9 +143,39 @@ setting_choice! {
 const READY_EVERY: Duration = Duration::from_millis(100);
 
 impl GateSettings {
-    fn config(&self) -> anyhow::Result<GateConfig> {
-        let client = CertFiles { cert: self.client_cert.clone(), key: self.client_key.clone() };
-        let link = CertFiles { cert: self.link_cert.clone(), key: self.link_key.clone() };
+    pub(crate) fn client_files(&self) -> CertFiles {
+        CertFiles { cert: self.client_cert.clone(), key: self.client_key.clone() }
+    }
+
+    pub(crate) fn link_files(&self) -> CertFiles {
+        CertFiles { cert: self.link_cert.clone(), key: self.link_key.clone() }
+    }
+
+    /// These with what a reload takes as it is by default, to tell whether anything else has changed.
+    pub(crate) fn without_reloadable(&self) -> Self {
+        let default = Self::default();
+        Self {
+            client_cert: default.client_cert,
+            client_key: default.client_key,
+            link_cert: default.link_cert,
+            link_key: default.link_key,
+            token_keys: default.token_keys,
+            messages_per_connection: default.messages_per_connection,
+            messages_per_user: default.messages_per_user,
+            unauthenticated_max: default.unauthenticated_max,
+            unauthenticated_per_address_max: default.unauthenticated_per_address_max,
+            handshakes_per_address: default.handshakes_per_address,
+            logins_per_user: default.logins_per_user,
+            login_failures_per_address: default.login_failures_per_address,
+            login_failures_per_user: default.login_failures_per_user,
+            limits_exempt: default.limits_exempt,
+            drain_rate: default.drain_rate,
+            drain_gates: default.drain_gates,
+            ..self.clone()
+        }
+    }
+
+    fn config(&self, client_cert: Arc<CertSlot>, link_cert: Arc<CertSlot>) -> anyhow::Result<GateConfig> {
         Ok(GateConfig {
             name: self.name.clone(),
             region: self.region.clone(),
@@ -149,8 +184,8 @@ impl GateSettings {
             door: self.door(),
             routes: self.routes.clone(),
             verifier: Verifier::from_files(&self.token_keys).context("load token keys")?,
-            client_tls: Some(Arc::new(tls::server_config(&client).context("load the client certificate")?)),
-            link_tls: LinkTls::dial(&link, &self.link_ca).context("load the link certificate")?,
+            client_tls: Some(Arc::new(tls::server_config_of(client_cert).context("set up TLS towards clients")?)),
+            link_tls: LinkTls::dial_as(link_cert, &self.link_ca).context("load the cluster's authority")?,
             link: LinkConfig::default(),
             session: GateSessionConfig {
                 login_timeout: self.login_timeout,
@@ -196,7 +231,7 @@ impl GateSettings {
         }
     }
 
-    fn drain(&self) -> anyhow::Result<DrainConfig> {
+    pub(crate) fn drain(&self) -> anyhow::Result<DrainConfig> {
         let longest = self.drain_gates.iter().map(String::len).max().unwrap_or(0);
         if self.drain_gates.len() > GATES_MAX as usize || longest > TEXT_LEN_MAX as usize {
             bail!("drain_gates holds at most {GATES_MAX} addresses of at most {TEXT_LEN_MAX} bytes each");
@@ -223,7 +258,7 @@ impl GateSettings {
 pub struct GateServer {
     gate: Arc<Gate>,
     http_addr: SocketAddr,
-    drain: DrainConfig,
+    drain: Arc<Mutex<DrainConfig>>,
     /// Ends the admin listener, which outlives the clients: operators watch a drain there.
     ended: CancellationToken,
     _ended_on_drop: DropGuard,
@@ -232,7 +267,10 @@ pub struct GateServer {
 impl GateServer {
     /// Loads what the settings name, binds, and serves in the background until the shutdown.
     pub async fn start(settings: &GateSettings, network: Arc<dyn Network>, context: &Context) -> anyhow::Result<Self> {
-        let (config, drain) = (settings.config()?, settings.drain()?);
+        let client_cert = CertSlot::load(&settings.client_files()).context("load the client certificate")?;
+        let link_cert = CertSlot::load(&settings.link_files()).context("load the link certificate")?;
+        let config = settings.config(Arc::clone(&client_cert), Arc::clone(&link_cert))?;
+        let drain = Arc::new(Mutex::new(settings.drain()?));
         let listener = TcpListener::bind(settings.http_listen)
             .await
             .with_context(|| format!("bind http_listen {}", settings.http_listen))?;
@@ -242,7 +280,8 @@ impl GateServer {
             Some(also) => format!("bind client_listen {} and websocket_listen {also}", settings.client_listen),
         })?;
         let gate = Arc::new(gate);
-        let Context { shutdown, readiness, metrics, .. } = context;
+        let Context { shutdown, readiness, signals, metrics, source } = context;
+        let operators = Operators::new(settings.operator_token.clone());
         let ended = CancellationToken::new();
         let until = {
             let (ended, begun) = (ended.clone(), shutdown.begun());
@@ -253,8 +292,17 @@ impl GateServer {
         };
         shutdown.spawn_vital(
             "gate admin listener",
-            admin::serve(listener, readiness.clone(), metrics.clone(), gate.http(), until),
+            admin::serve(listener, readiness.clone(), metrics.clone(), gate.http(&operators), until),
         );
+        let reloader = Reloader {
+            gate: Arc::clone(&gate),
+            client_cert,
+            link_cert,
+            drain: Arc::clone(&drain),
+            started_with: settings.clone(),
+        };
+        shutdown.spawn(ended.clone().run_until_cancelled_owned(reloader.run(signals.clone(), source.clone())));
+        shutdown.spawn(ended.clone().run_until_cancelled_owned(tell(Arc::clone(&gate), signals.clone())));
         shutdown.spawn(watch(Arc::clone(&gate), context.readiness.clone(), ended.clone()));
         let websocket = gate.websocket_addr().map(tracing::field::display);
         tracing::info!(clients = %gate.client_addr(), websocket, http = %http_addr, "the gate listens");
@@ -278,7 +326,8 @@ impl GateServer {
 
     /// Lets the clients go elsewhere, and ends; within `time_left`.
     pub async fn drain(&self, time_left: Duration) {
-        self.gate.drain(&self.drain, time_left).await;
+        let config = self.drain.lock().clone();
+        self.gate.drain(&config, time_left).await;
         self.ended.cancel();
     }
 
@@ -300,6 +349,7 @@ pub async fn serve(settings: GateSettings, context: Context) -> anyhow::Result<(
 /// Keeps readiness and gauges up to date until the end.
 async fn watch(gate: Arc<Gate>, readiness: Readiness, ended: CancellationToken) {
     let condition = readiness.condition("gate: route");
+    metrics::gauge!("sim_gate_draining").set(0.0);
     let mut ticks = interval(READY_EVERY);
     let looking = async {
         loop {
@@ -310,12 +360,23 @@ async fn watch(gate: Arc<Gate>, readiness: Readiness, ended: CancellationToken) 
                 condition.not_ready("no route can be reached");
             }
             metrics::gauge!("sim_gate_sessions").set(gate.sessions_len() as f64);
+            metrics::gauge!("sim_gate_connections").set(gate.connections_len() as f64);
+            metrics::gauge!("sim_gate_unauthenticated").set(gate.guests_len() as f64);
         }
     };
     tokio::select! {
         biased;
         () = ended.cancelled() => {}
         () = looking => {}
+    }
+}
+
+/// Logs what is going on each time it is asked for.
+async fn tell(gate: Arc<Gate>, signals: Signals) {
+    let mut asked = signals.diagnostics();
+    loop {
+        asked.next().await;
+        gate.tell_diagnostics();
     }
 }
 

@@ -1,5 +1,7 @@
 //! The logins that this gate holds, and what others may do to one: send it something, or end it.
 
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -43,6 +45,7 @@ pub(crate) struct Login {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) platform: Platform,
+    pub(crate) address: SocketAddr,
     pub(crate) key: SessionKey,
     /// By the time of day, for people.
     pub(crate) since_ms: u64,
@@ -58,6 +61,18 @@ impl Login {
             device: self.device.clone(),
             platform: self.platform,
             since_ms: self.clock_ms,
+        }
+    }
+}
+
+impl Login {
+    pub(crate) const fn platform_name(&self) -> &'static str {
+        match self.platform {
+            Platform::Bot => "bot",
+            Platform::Desktop => "desktop",
+            Platform::Mobile => "mobile",
+            Platform::Web => "web",
+            Platform::Unknown(_) => "unknown",
         }
     }
 }
@@ -267,12 +282,20 @@ impl Sessions {
         user: UserId,
         device: DeviceId,
         platform: Platform,
+        address: SocketAddr,
         since_ms: u64,
     ) -> &'c Login {
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         let key = SessionKey { boot: self.boot, session };
-        let login =
-            client.login.get_or_init(|| Login { user, device, platform, key, since_ms, clock_ms: self.clock_ms() });
+        let login = client.login.get_or_init(|| Login {
+            user,
+            device,
+            platform,
+            address,
+            key,
+            since_ms,
+            clock_ms: self.clock_ms(),
+        });
         self.clients.insert(session, Arc::clone(client));
         login
     }
@@ -306,13 +329,41 @@ impl Sessions {
         self.clients.iter().for_each(|client| act(&client));
     }
 
-    /// Up to `limit` logins behind `after`, in the order of their ids.
+    /// Up to `limit` logins behind `after`, in the order of their ids. Holds no more than these.
     pub(crate) fn page(&self, after: SessionId, limit: usize) -> Vec<Arc<Client>> {
-        let mut ids: Vec<_> = self.clients.iter().map(|entry| *entry.key()).filter(|id| *id > after).collect();
-        ids.sort_unstable();
-        ids.truncate(limit);
+        let mut first = BinaryHeap::new();
+        for id in self.clients.iter().map(|entry| *entry.key()).filter(|id| *id > after) {
+            first.push(id);
+            if first.len() > limit {
+                first.pop();
+            }
+        }
+        let ids = first.into_sorted_vec();
         ids.iter().filter_map(|id| self.clients.get(id).map(|client| Arc::clone(&client))).collect()
     }
+
+    /// What waits, over all logins: bytes, the most bytes of one login, requests.
+    pub(crate) fn queues(&self) -> Queues {
+        let mut queues = Queues::default();
+        self.for_each(|client| {
+            let bytes = client.outbound.len();
+            queues.bytes += bytes;
+            queues.bytes_of_one = queues.bytes_of_one.max(bytes);
+            queues.in_flight += u64::from(client.in_flight.load(Ordering::Relaxed));
+        });
+        queues
+    }
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// Bytes to be sent.
+    pub(crate) bytes: usize,
+    /// The same for the login that has most.
+    pub(crate) bytes_of_one: usize,
+    /// Requests without an answer.
+    pub(crate) in_flight: u64,
 }
 
 #[cfg(test)]
