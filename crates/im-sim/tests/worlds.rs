@@ -25,6 +25,11 @@ fn two_im_services_before_one_store() {
     sweep(Scenario::TwoServices);
 }
 
+#[test]
+fn two_regions_and_the_im_service_in_one_of_them() {
+    sweep(Scenario::TwoRegions);
+}
+
 fn sweep(scenario: Scenario) {
     let (seeds, one) = seeds();
     let mut troubles = Troubles::default();
@@ -93,7 +98,9 @@ impl Troubles {
 /// The same seed gives the same log, line by line and to the millisecond.
 #[test]
 fn a_seed_repeats() {
-    for (seed, scenario) in [(12, Scenario::OneService), (14, Scenario::OneService), (22, Scenario::TwoServices)] {
+    for (seed, scenario) in
+        [(12, Scenario::OneService), (14, Scenario::OneService), (22, Scenario::TwoServices), (5, Scenario::TwoRegions)]
+    {
         let plan = Plan::draw(setting("SIM_SEED").unwrap_or(seed), scenario);
         let lines = |outcome: Outcome| outcome.log.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (first, second) = (lines(world::run(&plan)), lines(world::run(&plan)));
