@@ -8,6 +8,7 @@
 //! * [`process`]: one process, its end and its log. [`logs`]: what a log may say.
 //! * [`browser`]: a page in Chromium.
 //! * [`cluster`]: the tiers of one region, started, killed, restarted, stopped.
+//! * [`etcd`]: where services are found.
 //! * [`haproxy`]: the load balancer in front of the gates.
 //! * [`http`]: as much HTTP as probes and accounts need.
 //! * [`person`]: a user with a client and a journal of all that the client told.
@@ -21,6 +22,7 @@
 pub mod binaries;
 pub mod browser;
 pub mod cluster;
+pub mod etcd;
 pub mod haproxy;
 pub mod http;
 pub mod logs;

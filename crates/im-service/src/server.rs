@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::accounts::{self, Accounts, AccountsConfig};
 use crate::app::{ImService, ImServiceConfig};
 use crate::backend::{Backend, OpenedStore};
+use crate::registry::{self, Instance};
 use crate::service::ServiceConfig;
 use crate::upkeep::Retention;
 
@@ -50,6 +51,15 @@ settings! {
         /// Whether the timeline service does without tokens: then whoever reaches its ports, which must be on
         /// loopback, acts for every user. For development.
         pub timeline_open: bool = "false",
+        /// Addresses of an etcd, http://host:port, in which the timeline service is registered in the layout of
+        /// go-kratos; none leaves that out.
+        pub etcd: Vec<String> = "",
+        /// The service's name in etcd; the instance is `name`.
+        pub etcd_service: String = "timeline",
+        /// Where others reach http_listen, host:port, where that is not the address itself.
+        pub advertise_http: Option<String> = "",
+        /// The same for grpc_listen.
+        pub advertise_grpc: Option<String> = "",
         /// Where it answers operators over HTTP: /healthz, /readyz, /metrics.
         pub admin_listen: SocketAddr = "127.0.0.1:8931",
         /// What keeps the timelines: embedded (the default) or sqlite.
@@ -206,6 +216,19 @@ impl ImServiceServer {
             "im-service admin listener",
             admin::serve(admin_listener, readiness.clone(), metrics.clone(), axum::Router::new(), shutdown.begun()),
         );
+        let etcd = registry::etcd_addresses(&settings.etcd)?;
+        if !etcd.is_empty() {
+            let at = |said: &Option<String>, address: SocketAddr| said.clone().unwrap_or_else(|| address.to_string());
+            let instance = Instance {
+                name: settings.etcd_service.clone(),
+                id: settings.name.clone(),
+                endpoints: vec![
+                    format!("http://{}", at(&settings.advertise_http, http_addr)),
+                    format!("grpc://{}", at(&settings.advertise_grpc, grpc_addr)),
+                ],
+            };
+            shutdown.spawn(instance.keep(etcd, shutdown.child_token()));
+        }
         shutdown.spawn_vital("store watch", watch(Arc::clone(&service), store_watch, context.clone()));
         info!(http = %http_addr, grpc = %grpc_addr, admin = %admin_addr, data = %settings.data.display(),
             "the im-service listens");
