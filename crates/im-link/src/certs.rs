@@ -91,10 +91,10 @@ impl ClusterCerts {
             ["localhost", "127.0.0.1", "::1"].map(String::from).into_iter().chain(hosts.iter().cloned()).collect();
         let server = ExtendedKeyUsagePurpose::ServerAuth;
         let client = ExtendedKeyUsagePurpose::ClientAuth;
-        issue(&authority, &self.gate_server(), client_hosts, &[server.clone()])?;
+        issue(&authority, &self.gate_server(), client_hosts, std::slice::from_ref(&server))?;
         // Routes dial the routes of other regions.
         issue(&authority, &self.route(), vec![ROUTE_SERVER_NAME.into()], &[server, client.clone()])?;
-        issue(&authority, &self.gate_link(), vec!["sim-gate".into()], &[client.clone()])?;
+        issue(&authority, &self.gate_link(), vec!["sim-gate".into()], std::slice::from_ref(&client))?;
         issue(&authority, &self.im_service_link(), vec!["sim-im-service".into()], &[client])?;
         // Last, because its presence says that the others are there. The authority's key is not
         // kept: who needs a further certificate makes a new folder.
