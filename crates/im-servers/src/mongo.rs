@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, error::ErrorKind};
 use tempfile::TempDir;
@@ -44,6 +44,8 @@ impl Member {
                 "--setParameter",
                 "diagnosticDataCollectionEnabled=false",
             ])
+            // Lets a test hold a command up, or lose its answer.
+            .chain(["--setParameter", "enableTestCommands=1"])
             .map(OsString::from)
             .collect();
         arguments.extend(["--dbpath".into(), self.folder.clone().into_os_string()]);
@@ -108,6 +110,25 @@ impl MongoSet {
     pub fn uri(&self) -> String {
         let hosts: Vec<_> = self.members.iter().map(|member| format!("127.0.0.1:{}", member.port.number)).collect();
         format!("mongodb://{}/?replicaSet=rs0", hosts.join(","))
+    }
+
+    /// Sets one of the server's own fail points on the primary, by the name `failCommand`: `mode` is
+    /// `alwaysOn`, `off`, or `{times: n}`, and `data` says which commands of whom.
+    pub async fn fail_command(&self, mode: impl Into<Bson>, data: Document) -> anyhow::Result<()> {
+        let primary = self.members[self.primary().await?].client().await?;
+        let command = doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data };
+        primary.database("admin").run_command(command).await.map(drop).context("configureFailPoint")
+    }
+
+    /// Whether a process that calls itself so has a transaction open.
+    pub async fn has_transaction(&self, app_name: &str) -> anyhow::Result<bool> {
+        let primary = self.members[self.primary().await?].client().await?;
+        let pipeline = [
+            doc! { "$currentOp": { "allUsers": true, "idleSessions": true } },
+            doc! { "$match": { "appName": app_name, "transaction": { "$exists": true } } },
+        ];
+        let mut found = primary.database("admin").aggregate(pipeline).await?;
+        Ok(found.advance().await?)
     }
 
     /// Which member is primary and may write; waits until one is.

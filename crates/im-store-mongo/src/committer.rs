@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
-use im_proto::{ClientMsgId, Seq, UserId};
+use im_proto::{ClientMsgId, UserId};
 use im_timeline::{Append, AppendError, Placed, StoreError};
 use mongodb::bson::doc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::abandoned;
 use crate::db::Db;
 use crate::fault::Fault;
 use crate::health::Health;
@@ -33,9 +34,18 @@ const BATCH_ROWS_MAX: usize = 4096;
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Heads remembered, some 100 bytes each. When the memory is full it begins anew.
 const HEADS_MAX: usize = 200_000;
-/// The first pause after a conflict, and the longest; each is drawn from half of it to the whole.
+/// The first pause after a conflict, and the longest; each is drawn from half of it to the whole. A
+/// batch of the other process takes about as long as the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
-const PAUSE_MAX: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
+/// Between two batches, for a while after a conflict: a process that always had its next batch ready
+/// would keep the other away from the timelines that they share.
+const GIVE_WAY: Duration = Duration::from_millis(4);
+const GIVE_WAY_FOR: Duration = Duration::from_secs(1);
+/// Between two tries while MongoDB cannot be reached; each has waited for it already.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks for abandoned transactions while a batch is beaten.
+const ABANDONED_EVERY: Duration = Duration::from_millis(500);
 
 /// An append that waits, and whom to tell.
 pub(crate) struct Pending {
@@ -65,11 +75,13 @@ pub(crate) struct Committer {
     pub(crate) hints: Arc<Hints>,
     pub(crate) health: Arc<Health>,
     heads: Mutex<HashMap<String, u64>>,
+    /// When a batch was last beaten to its places.
+    conflicted: Mutex<Option<Instant>>,
 }
 
 impl Committer {
     pub(crate) fn new(db: Arc<Db>, hints: Arc<Hints>, health: Arc<Health>) -> Self {
-        Self { db, hints, health, heads: Mutex::default() }
+        Self { db, hints, health, heads: Mutex::default(), conflicted: Mutex::default() }
     }
 
     /// Runs until the queue is closed and drained.
@@ -96,6 +108,9 @@ impl Committer {
                 batch.push(pending);
             }
             self.batch(batch).await;
+            if self.conflicted.lock().is_some_and(|at| at.elapsed() < GIVE_WAY_FOR) {
+                tokio::time::sleep(GIVE_WAY).await;
+            }
         }
     }
 
@@ -199,14 +214,12 @@ struct Attempt<'a> {
     pendings: Vec<Pending>,
     /// What became of each; `None` while it is on its way.
     outcomes: Vec<Option<Result<Placed, AppendError>>>,
-    /// Where a transaction whose outcome is not known would have put each.
-    maybe: HashMap<usize, Placed>,
 }
 
 impl<'a> Attempt<'a> {
     fn new(committer: &'a Arc<Committer>, pendings: Vec<Pending>) -> Self {
         let outcomes = pendings.iter().map(|_| None).collect();
-        Self { committer, pendings, outcomes, maybe: HashMap::new() }
+        Self { committer, pendings, outcomes }
     }
 
     fn open(&self) -> Vec<usize> {
@@ -220,6 +233,8 @@ impl<'a> Attempt<'a> {
         // Enough for a try even when the queue was slow.
         let until = (oldest + self.committer.db.patience).max(Instant::now() + self.committer.db.patience / 2);
         let (mut pause, mut read) = (PAUSE_MIN, false);
+        // When somebody who died may be in the way.
+        let mut look_at = Instant::now() + abandoned::INACTIVE_MAX;
         loop {
             let open = self.open();
             if open.is_empty() {
@@ -243,12 +258,17 @@ impl<'a> Attempt<'a> {
                 Err(NotWritten::Fault(fault)) => fault,
             };
             if fault == Fault::Conflict {
+                *self.committer.conflicted.lock() = Some(Instant::now());
                 metrics::counter!("sim_store_batches_conflicted_total").increment(1);
             } else {
                 tracing::warn!(%fault, "a batch was not written");
                 health.unwell(&fault);
             }
             read = true;
+            if fault == Fault::Conflict && Instant::now() >= look_at {
+                self.end_abandoned().await;
+                look_at = Instant::now() + ABANDONED_EVERY;
+            }
             if !fault.is_passing() || Instant::now() >= until {
                 let error = AppendError::Store(StoreError::from(fault));
                 for index in self.open() {
@@ -256,10 +276,19 @@ impl<'a> Attempt<'a> {
                 }
                 break;
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
+            let wait = if fault == Fault::Conflict { pause } else { UNREACHABLE_PAUSE };
+            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..=1.0))).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
         self.answer(repeats);
+    }
+
+    async fn end_abandoned(&self) {
+        let db = Arc::clone(&self.committer.db);
+        let ended = self.committer.db.run(async move { abandoned::end(&db).await });
+        if let Err(fault) = ended.await {
+            tracing::warn!(%fault, "abandoned transactions cannot be looked for; the server ends them in time");
+        }
     }
 
     fn answer(self, repeats: Vec<(usize, Pending)>) {
@@ -297,9 +326,6 @@ impl<'a> Attempt<'a> {
             }
             Err(why) => {
                 self.committer.forget(&timelines);
-                if let NotWritten::Fault(Fault::Unknown(_)) = why {
-                    self.maybe = open.iter().copied().zip(plan.placed.iter().cloned()).collect();
-                }
                 Err(why)
             }
         }
@@ -324,8 +350,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Settles those that an earlier try has stored: of their senders', or of our own when we did not
-    /// hear how it went. Returns how many.
+    /// Settles those that an earlier try has stored: the sender's, or our own when we did not hear how it
+    /// went. Returns how many.
     async fn find_repeats(&mut self, open: &[usize]) -> Result<usize, Fault> {
         let keys: HashMap<String, usize> =
             open.iter().map(|index| (rows::sent_key(&self.pendings[*index].append), *index)).collect();
@@ -358,20 +384,8 @@ impl<'a> Attempt<'a> {
                 places: Vec::new(),
                 repeated: true,
             };
-            self.outcomes[*index] = Some(match self.maybe.remove(index) {
-                _ if !same => Err(AppendError::IdReused),
-                Some(ours) if is_place(&ours, &placed) => Ok(ours),
-                _ => Ok(placed),
-            });
+            self.outcomes[*index] = Some(if same { Ok(placed) } else { Err(AppendError::IdReused) });
         }
         Ok(count)
     }
-}
-
-/// Whether a stored place is the one that we would have given: then it was our own transaction.
-fn is_place(ours: &Placed, stored: &Placed) -> bool {
-    let place = |placed: &Placed| -> (Seq, Seq, Seq, u64) {
-        (placed.seq, placed.sender_seq, placed.receiver_seq, placed.time_ms)
-    };
-    place(ours) == place(stored)
 }

@@ -27,6 +27,9 @@ const SENT: &str = "chat_sent";
 pub(crate) const RECORDS: &str = "chat_records";
 const STORE: &str = "chat_store";
 
+/// How our processes are known to the server. An address may give another name; it should begin so.
+pub(crate) const APP_NAME: &str = "sim";
+
 /// The layout of documents that this version writes.
 const FORMAT: i32 = 1;
 
@@ -72,7 +75,7 @@ impl Db {
             .clone()
             .or_else(|| client_options.default_database.clone())
             .unwrap_or_else(|| crate::DATABASE_DEFAULT.into());
-        client_options.app_name.get_or_insert_with(|| "sim".into());
+        client_options.app_name.get_or_insert_with(|| APP_NAME.into());
         client_options.max_pool_size = Some(POOL_MAX);
         client_options.max_connecting = Some(8);
         client_options.connect_timeout = Some(options.patience);

@@ -11,10 +11,10 @@ use im_timeline::{DumpPage, DumpRow, Record, StoreError};
 use mongodb::bson::raw::cstr;
 use mongodb::bson::{DateTime, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
 
-use crate::db::{Db, RECORDS, Rows, ascending, by_key, head_key, rows_between};
+use crate::db::{Db, RECORDS, Rows, ascending, by_key, head_key};
 use crate::fault::{Fault, write_error};
 use crate::plan::{conversation_head, user_head};
-use crate::read::head_of;
+use crate::read;
 use crate::rows;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,16 +103,17 @@ async fn some(
     Ok(find.await?.try_collect().await?)
 }
 
-async fn dump_row(db: &Db, phase: Phase, row: &RawDocument) -> Result<Option<DumpRow>, Fault> {
+async fn dump_row(db: &Arc<Db>, phase: Phase, row: &RawDocument) -> Result<Option<DumpRow>, Fault> {
     Ok(Some(match phase {
         Phase::History => DumpRow::Message(rows::decode_message(row.get_document("message")?)?),
         Phase::Floor => {
             let Some(user) = row.get_str("_id")?.strip_prefix("sync/") else { return Ok(None) };
-            let floor = floor_of(db, user, row).await?;
+            let user: UserId = rows::parse(user)?;
+            let floor = read::head(Arc::clone(db), user.clone()).await?.floor;
             if floor == Seq::ZERO {
                 return Ok(None);
             }
-            DumpRow::Floor { user: rows::parse(user)?, floor }
+            DumpRow::Floor { user, floor }
         }
         Phase::Inbox => {
             let message = row.get_document("message")?;
@@ -148,17 +149,6 @@ fn sent_names(key: &str) -> Result<(UserId, ClientMsgId), Fault> {
     let (sender, id) =
         key.split_once(':').ok_or_else(|| Fault::Damaged(format!("the idempotency row {key:?} has no colon")))?;
     Ok((rows::parse(sender)?, rows::parse(id)?))
-}
-
-/// The floor as readers see it: rows that the server removed by their age have raised it, too.
-async fn floor_of(db: &Db, user: &str, row: &RawDocument) -> Result<Seq, Fault> {
-    let kept = head_of(row)?;
-    let behind = rows_between(user, rows::bound(kept.floor.0), i64::MAX);
-    let first = db.sync.find_one(behind).sort(ascending()).hint(by_key()).projection(doc! { "seq": 1 }).await?;
-    Ok(match first {
-        Some(first) => Seq(rows::unsigned(&first, "seq")?.saturating_sub(1)),
-        None => kept.head,
-    })
 }
 
 /// Whether there is no row of any kind.

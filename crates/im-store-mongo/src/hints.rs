@@ -31,6 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Batches whose heads wait to be told. When Redis is slower than that, later ones are not told.
 const TELL_MAX: usize = 64;
+/// Far above any timeline, and far below where numbers end: counting on from a hint never overflows.
+const HINT_MAX: u64 = 1 << 60;
 /// Keys in one command, so that Redis is never held up for long.
 const KEYS_MAX: usize = 1000;
 
@@ -109,9 +111,10 @@ impl Hints {
                 for timeline in part {
                     command.arg(format!("{}{timeline}", self.prefix));
                 }
-                // What is no number is no hint.
                 let Some(found) = shared.query::<Vec<Option<String>>>(&command).await else { break };
-                answers.extend(found.into_iter().map(|value| value.and_then(|value| value.parse().ok())));
+                // What is no number, or none that a timeline reaches, is no hint.
+                let number = |value: String| value.parse().ok().filter(|number| *number <= HINT_MAX);
+                answers.extend(found.into_iter().map(|value| value.and_then(number)));
             }
         }
         answers.resize(timelines.len(), None);

@@ -23,6 +23,7 @@
 //!
 //! `docs/storage.md` has the layout, the indexes and what an operator does with them.
 
+mod abandoned;
 mod committer;
 mod db;
 mod dump;

@@ -23,8 +23,29 @@ use crate::rows::{bound, decode_message, is_reference, row_id, seq, unsigned};
 /// Rows asked for at once; a page has no more anyway.
 const ROWS_MAX: usize = 1000;
 
+/// The head, and the floor as readers meet it: rows that the server has removed by their age have
+/// raised it.
 pub(crate) async fn head(db: Arc<Db>, user: UserId) -> Result<SyncHead, Fault> {
-    db.head(&user_head(&user), None).await
+    let kept = db.head(&user_head(&user), None).await?;
+    if kept.floor == kept.head || first_row(&db, &user, kept, None).await? == Some(kept.floor.next()) {
+        return Ok(kept);
+    }
+    let mut session = db.client.start_session().with_options(Db::snapshot()).await?;
+    let kept = db.head(&user_head(&user), Some(&mut session)).await?;
+    let first = first_row(&db, &user, kept, Some(&mut session)).await?;
+    Ok(SyncHead { floor: first.map_or(kept.head, |first| Seq(first.0.saturating_sub(1))), ..kept })
+}
+
+/// The place of the first row behind the floor.
+async fn first_row(
+    db: &Db,
+    user: &UserId,
+    kept: SyncHead,
+    session: Option<&mut ClientSession>,
+) -> Result<Option<Seq>, Fault> {
+    let filter = rows_between(user.as_str(), bound(kept.floor.0), bound(kept.head.0));
+    let found = find(&db.sync, filter, ascending(), 1, session).await?;
+    found.first().map(|row| seq(row, "seq")).transpose()
 }
 
 pub(crate) async fn sync(db: Arc<Db>, user: UserId, after: Seq, limit: usize) -> Result<SyncPage, Fault> {

@@ -73,7 +73,7 @@ impl Factory for InMemory {
 }
 
 /// Each case asks some thousand questions.
-const MODEL_CASES: u32 = 12;
+const MODEL_CASES: u32 = 8;
 
 #[test]
 fn random_operations_give_what_the_memory_store_gives() {
