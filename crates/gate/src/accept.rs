@@ -1,11 +1,12 @@
-//! The accepting loop: from a listener's sockets to connections that are served.
+//! The front door: from a listener's sockets to connections that are served. In order: whom a balancer
+//! speaks for, TLS, WebSocket where the listener speaks it; all of it within the time to log in.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use im_link::{BoxIo, Listener, link, server_tls};
-use rustls::ServerConfig;
+use im_link::server_tls::Acceptor;
+use im_link::{BoxIo, Listener, link};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,35 +14,44 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::connection::{self, Shared};
+use crate::limits::{Guest, Limit};
+use crate::proxy::{self, Balancers};
+use crate::websocket::{self, Origins};
 
 /// Wait after a failed accept, which mostly means that the process has no file left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The accepting loop.
+/// The accepting loop of one listening socket. Clones share everything but the socket.
+#[derive(Clone)]
 pub(crate) struct Accept {
-    pub(crate) listener: Box<dyn Listener>,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Acceptor>,
+    /// Peers that say first for whom they dial.
+    pub(crate) balancers: Arc<Balancers>,
+    /// Where the listener speaks WebSocket: pages of which sites may.
+    pub(crate) websocket: Option<Arc<Origins>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) permits: Arc<Semaphore>,
+    /// Cancelled before `stop` when the gate drains.
+    pub(crate) stop_accepting: CancellationToken,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
 impl Accept {
-    /// Accepts until the stop.
-    pub(crate) async fn run(self) {
+    /// Accepts until it is told to stop doing so. The socket closes with it.
+    pub(crate) async fn run(self, listener: Box<dyn Listener>) {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
+                () = self.stop_accepting.cancelled() => return,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address)) => match Arc::clone(&self.permits).try_acquire_owned() {
-                    Ok(permit) => self.spawn(stream, address, permit),
+                Ok((stream, peer)) => match Arc::clone(&self.permits).try_acquire_owned() {
+                    Ok(permit) => self.spawn(stream, peer, permit),
                     Err(_) => {
-                        metrics::counter!("sim_gate_connections_refused_total").increment(1);
-                        debug!(%address, "a connection was refused: too many");
+                        Limit::Connections.count();
+                        debug!(%peer, "a connection was refused: too many");
                     }
                 },
                 Err(error) => {
@@ -52,16 +62,16 @@ impl Accept {
         }
     }
 
-    fn spawn(&self, stream: BoxIo, address: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (tls, shared, stop) = (self.tls.clone(), Arc::clone(&self.shared), self.stop.clone());
+    fn spawn(&self, stream: BoxIo, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let accepted = link::now();
+        // The handshakes' future is large and lives for milliseconds: boxed, with all that only it needs, so
+        // that the task which stays does not keep its room.
+        let admission = Box::pin(self.clone().admit(stream, peer, accepted));
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         self.tasks.spawn(async move {
             let serve = async {
-                let accepted = link::now();
-                // The handshake's future is large and lives for milliseconds: boxed, so that the
-                // task which stays does not keep its room.
-                let io = Box::pin(secure(stream, tls, address, shared.config.login_timeout)).await;
-                if let Some(io) = io {
-                    connection::run(&shared, io, address, accepted).await;
+                if let Some((io, address, guest)) = admission.await {
+                    connection::run(&shared, io, address, accepted, guest).await;
                 }
             };
             tokio::select! {
@@ -72,16 +82,54 @@ impl Accept {
             drop(permit);
         });
     }
+
+    /// The stream on which the client protocol is spoken, the client's address, and its place among those
+    /// who have not logged in.
+    async fn admit(
+        self,
+        mut stream: BoxIo,
+        peer: SocketAddr,
+        accepted: Instant,
+    ) -> Option<(BoxIo, SocketAddr, Box<Guest>)> {
+        let deadline = accepted + self.shared.config.login_timeout;
+        let left = || deadline.saturating_duration_since(link::now());
+        let address = if self.balancers.include(peer) { introduced(&mut stream, peer, left()).await? } else { peer };
+        let guest = self.shared.limiter.admit(address.ip());
+        let guest =
+            guest.inspect_err(|limit| debug!(%address, limit = limit.name(), "a connection was refused")).ok()?;
+        let io = secure(stream, self.tls, address, left()).await?;
+        let io = match self.websocket {
+            None => io,
+            Some(origins) => upgrade(io, &origins, address, left()).await?,
+        };
+        Some((io, address, Box::new(guest)))
+    }
 }
 
-async fn secure(
-    stream: BoxIo,
-    tls: Option<Arc<ServerConfig>>,
-    address: SocketAddr,
-    patience: Duration,
-) -> Option<BoxIo> {
+/// Whom a balancer speaks for; itself where it does not say.
+async fn introduced(stream: &mut BoxIo, peer: SocketAddr, patience: Duration) -> Option<SocketAddr> {
+    match timeout(patience, proxy::read_header(stream)).await {
+        Ok(Ok(client)) => return Some(client.unwrap_or(peer)),
+        Ok(Err(error)) => info!(%peer, %error, "a balancer did not say for whom it dials"),
+        Err(_) => info!(%peer, "a balancer took too long to say for whom it dials"),
+    }
+    metrics::counter!("sim_gate_proxy_failures_total").increment(1);
+    None
+}
+
+async fn upgrade(io: BoxIo, origins: &Origins, address: SocketAddr, patience: Duration) -> Option<BoxIo> {
+    match timeout(patience, websocket::accept(io, origins)).await {
+        Ok(Ok(messages)) => return Some(Box::new(messages)),
+        Ok(Err(error)) => info!(%address, %error, "WebSocket handshake failed"),
+        Err(_) => info!(%address, "WebSocket handshake took too long"),
+    }
+    metrics::counter!("sim_gate_websocket_failures_total").increment(1);
+    None
+}
+
+async fn secure(stream: BoxIo, tls: Option<Acceptor>, address: SocketAddr, patience: Duration) -> Option<BoxIo> {
     let Some(tls) = tls else { return Some(stream) };
-    match timeout(patience, server_tls::accept(stream, tls)).await {
+    match timeout(patience, tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             info!(%address, %error, "TLS handshake failed");
@@ -89,6 +137,7 @@ async fn secure(
             None
         }
         Err(_) => {
+            Limit::LoginTime.count();
             info!(%address, "TLS handshake took too long");
             None
         }

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use im_auth::Verifier;
+use im_link::server_tls::Acceptor;
 use im_link::tls::LinkTls;
 use im_link::{Identity, LinkConfig, Network, link};
 use im_proto::BootId;
 use im_proto::link::Tier;
+use im_runtime::Operators;
 use im_session::GateSessionConfig;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +21,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::Accept;
 use crate::connection::Shared;
+use crate::door::{Door, Listening};
+use crate::drain::{self, DrainConfig};
 use crate::encryption::Encryption;
 use crate::http;
-use crate::sessions::Sessions;
+use crate::limits::{Limiter, Limits};
+use crate::proxy::Balancers;
+use crate::sessions::{Queues, Sessions};
 use crate::upstream::Upstream;
 
 /// What a gate needs to know.
@@ -33,12 +40,14 @@ pub struct GateConfig {
     pub boot: BootId,
     /// Where clients connect, `host:port`.
     pub client_listen: String,
+    /// Where else, and who comes there.
+    pub door: Door,
     /// The routes of the region, `host:port`, master first.
     pub routes: Vec<String>,
     /// Checks access tokens.
     pub verifier: Verifier,
     /// TLS towards clients; `None` only in simulations.
-    pub client_tls: Option<Arc<rustls::ServerConfig>>,
+    pub client_tls: Option<Acceptor>,
     /// TLS towards routes.
     pub link_tls: LinkTls,
     /// Times and bounds of links.
@@ -57,21 +66,33 @@ pub struct GateConfig {
     pub link_in_flight_max: usize,
     /// How long a request may take before its client is told to try again.
     pub request_timeout: Duration,
+    /// What a client may cost.
+    pub limits: Limits,
 }
 
 /// A gate that runs.
 pub struct Gate {
     client_addr: SocketAddr,
+    websocket_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
+    stop_accepting: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// One task per client connection.
+    connections: TaskTracker,
 }
 
 impl Gate {
     /// Binds the client listener, dials the routes, and serves in the background.
     pub async fn start(config: GateConfig, network: Arc<dyn Network>) -> io::Result<Self> {
-        let listener = network.listen(&config.client_listen).await?;
-        let client_addr = listener.local_addr()?;
+        let Door { sockets, proxy_from, websocket } = config.door;
+        let clients = Listening::bind(&*network, &config.client_listen, sockets).await?;
+        let websocket = match websocket {
+            None => None,
+            Some(door) => Some((Listening::bind(&*network, &door.listen, sockets).await?, Arc::new(door.origins))),
+        };
+        let client_addr = clients.address;
+        let websocket_addr = websocket.as_ref().map(|(listening, _)| listening.address);
         let sessions = Arc::new(Sessions::new(config.boot));
         let upstream = Arc::new(Upstream::new(
             Arc::clone(&sessions),
@@ -79,7 +100,8 @@ impl Gate {
             config.link_in_flight_max,
             config.request_timeout,
         ));
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, tasks, connections) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let stop_accepting = stop.child_token();
         let identity = Identity { tier: Tier::Gate, name: config.name, boot: config.boot, region: config.region };
         for (index, address) in config.routes.into_iter().enumerate() {
             tasks.spawn(link::maintain(
@@ -96,27 +118,42 @@ impl Gate {
             network,
             config: config.session,
             encryption: config.encryption,
-            verifier: config.verifier,
+            verifier: ArcSwap::from_pointee(config.verifier),
             sessions,
             upstream,
+            limiter: Arc::new(Limiter::new(config.limits)),
             outbound_bytes_max: config.outbound_bytes_max,
             in_flight_max: config.client_in_flight_max,
         });
         let accept = Accept {
-            listener,
             tls: config.client_tls,
+            balancers: Arc::new(Balancers::new(proxy_from)),
+            websocket: None,
             shared: Arc::clone(&shared),
             permits: Arc::new(Semaphore::new(config.connections_max)),
+            stop_accepting: stop_accepting.clone(),
             stop: stop.clone(),
-            tasks: tasks.clone(),
+            tasks: connections.clone(),
         };
-        tasks.spawn(accept.run());
-        Ok(Self { client_addr, shared, stop, tasks })
+        for listener in clients.sockets {
+            tasks.spawn(accept.clone().run(listener));
+        }
+        if let Some((listening, origins)) = websocket {
+            for listener in listening.sockets {
+                tasks.spawn(Accept { websocket: Some(Arc::clone(&origins)), ..accept.clone() }.run(listener));
+            }
+        }
+        Ok(Self { client_addr, websocket_addr, shared, stop_accepting, stop, tasks, connections })
     }
 
     /// Where clients connect.
     pub fn client_addr(&self) -> SocketAddr {
         self.client_addr
+    }
+
+    /// Where browsers connect, if anywhere.
+    pub fn websocket_addr(&self) -> Option<SocketAddr> {
+        self.websocket_addr
     }
 
     /// Whether a route can be reached, without which clients can log in and no more.
@@ -129,15 +166,57 @@ impl Gate {
         self.shared.sessions.len()
     }
 
+    /// From now on these keys and limits hold; limits also for those who are connected.
+    pub fn reload(&self, verifier: Verifier, limits: Limits) {
+        self.shared.verifier.store(Arc::new(verifier));
+        self.shared.limiter.reload(limits);
+    }
+
     /// What the gate tells over HTTP.
-    pub fn http(&self) -> Router {
-        http::router(Arc::clone(&self.shared.sessions))
+    pub fn http(&self, operators: &Operators) -> Router {
+        http::router(Arc::clone(&self.shared), operators)
+    }
+
+    /// Connections right now, logged in or not.
+    pub fn connections_len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Connections that have not logged in.
+    pub fn guests_len(&self) -> usize {
+        self.shared.limiter.guests()
+    }
+
+    /// Logs a line with what is going on.
+    pub fn tell_diagnostics(&self) {
+        let Queues { bytes, bytes_of_one, in_flight } = self.shared.sessions.queues();
+        tracing::info!(
+            connections = self.connections_len(),
+            unauthenticated = self.guests_len(),
+            sessions = self.sessions_len(),
+            queued_bytes = bytes,
+            queued_bytes_of_one = bytes_of_one,
+            in_flight,
+            route_up = self.is_ready(),
+            limits = ?self.shared.limiter.limits(),
+            "diagnostics: gate"
+        );
+    }
+
+    /// Accepts nobody any more, lets the clients go elsewhere with the answers that are due to them, and
+    /// stops; all of it within `time_left`.
+    pub async fn drain(&self, config: &DrainConfig, time_left: Duration) {
+        self.stop_accepting.cancel();
+        drain::run(&self.shared.sessions, &self.connections, config, time_left).await;
+        self.stop().await;
     }
 
     /// Ends every connection and link, and waits for their tasks.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
+        self.connections.close();
         self.tasks.wait().await;
+        self.connections.wait().await;
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use im_auth::Verifier;
 use im_link::{BoxIo, FrameIo, Network, link};
 use im_proto::client::{Auth, Command, Empty, KickReason, Kickout};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
 use crate::encryption::Encryption;
+use crate::limits::{Guest, Limit, Limiter};
 use crate::sessions::{Client, Sessions};
 use crate::upstream::{Upstream, unix_ms};
 
@@ -34,9 +36,10 @@ pub(crate) struct Shared {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) config: GateSessionConfig,
     pub(crate) encryption: Encryption,
-    pub(crate) verifier: Verifier,
+    pub(crate) verifier: ArcSwap<Verifier>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) upstream: Arc<Upstream>,
+    pub(crate) limiter: Arc<Limiter>,
     /// Bytes that may wait for one client.
     pub(crate) outbound_bytes_max: usize,
     /// Requests of one client under way at once; over it the gate stops reading from it.
@@ -44,13 +47,20 @@ pub(crate) struct Shared {
 }
 
 /// Serves a connection until it ends. The time to log in runs from `accepted`, TLS included.
-pub(crate) async fn run(shared: &Shared, io: BoxIo, address: SocketAddr, accepted: std::time::Instant) {
+pub(crate) async fn run(
+    shared: &Shared,
+    io: BoxIo,
+    address: SocketAddr,
+    accepted: std::time::Instant,
+    guest: Box<Guest>,
+) {
     let session = GateSession::new(accepted, shared.encryption.policy());
     let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
     let client = Arc::new(Client::new(shared.outbound_bytes_max));
     let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);
+    let guest = Some(guest);
     let mut connection =
-        Connection { shared, io, address, session, client, timer, held_back: false, ending: false, shut: false };
+        Connection { shared, io, address, session, client, guest, timer, held_back: false, ending: false, shut: false };
     poll_fn(|cx| connection.poll(cx)).await;
     if !connection.ending {
         connection.leave();
@@ -63,6 +73,8 @@ struct Connection<'a> {
     address: SocketAddr,
     session: GateSession,
     client: Arc<Client>,
+    /// Until it has logged in.
+    guest: Option<Box<Guest>>,
     /// The session's deadline, or the flush timeout once the end has been decided.
     timer: Pin<&'a mut Sleep>,
     /// Frames were left alone, because too many requests were under way.
@@ -76,8 +88,8 @@ struct Connection<'a> {
 impl Connection<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.client.outbound.register(cx.waker());
-        if let Some(reason) = self.client.kicked() {
-            let action = self.session.on_kick(reason);
+        if let Some(dismissal) = self.client.dismissed() {
+            let action = self.session.on_dismissal(dismissal);
             self.act(action);
         }
         if !self.ending && self.read(cx).is_break() {
@@ -169,7 +181,7 @@ impl Connection<'_> {
                 Some(Ok(frame)) => self.session.on_frame(link::now(), frame),
                 Some(Err(error)) => self.session.on_framing_error(error),
             };
-            self.act(action);
+            self.act(self.shared.limiter.pass(&self.client, action));
         }
     }
 
@@ -208,6 +220,7 @@ impl Connection<'_> {
                 self.act(action);
             }
             Action::LoggedIn(sequence, ack) => {
+                self.guest = None;
                 client.answer_login(sequence, &ack, self.session.take_sealer());
                 // Later frames only move the deadline away; this step may bring it nearer.
                 self.timer.as_mut().reset(self.session.deadline(&self.shared.config).into());
@@ -229,10 +242,14 @@ impl Connection<'_> {
     fn check_token(&mut self, auth: Auth) -> Action {
         let Auth { token, device, platform } = auth;
         let now = self.shared.network.wall_clock();
-        match self.shared.verifier.verify(&token, now) {
+        match self.shared.verifier.load().verify(&token, now) {
             Ok(claims) => {
+                if let Err(refusal) = self.shared.limiter.login(&claims.user) {
+                    return self.session.on_login_refused(refusal);
+                }
                 let since_ms = unix_ms(now);
-                let login = self.shared.sessions.enter(&self.client, claims.user, device, platform, since_ms);
+                let login =
+                    self.shared.sessions.enter(&self.client, claims.user, device, platform, self.address, since_ms);
                 info!(address = %self.address, user = %login.user, device = %login.device,
                     session = %login.key.session, "logged in");
                 metrics::counter!("sim_gate_logins_total").increment(1);
@@ -243,7 +260,7 @@ impl Connection<'_> {
             Err(error) => {
                 info!(address = %self.address, %error, "a login was refused");
                 metrics::counter!("sim_gate_logins_refused_total").increment(1);
-                self.session.on_login_refused(error.into())
+                self.session.on_login_refused(self.shared.limiter.login_failed(self.address.ip(), error))
             }
         }
     }
@@ -265,10 +282,14 @@ impl Connection<'_> {
             CloseReason::LoginTimeout => client.refuse(0, 0, &RefusalCode::TooSlow.into()),
             CloseReason::Idle => self.say_kickout(KickReason::Idle),
             CloseReason::Kicked(reason) => self.say_kickout(*reason),
+            CloseReason::Draining => client.refuse(0, 0, &RefusalCode::Draining.into()),
         }
         match reason {
             CloseReason::Logout(_) | CloseReason::Idle => debug!(address = %self.address, ?reason, "closing"),
             _ => info!(address = %self.address, ?reason, "closing"),
+        }
+        if let Some(limit) = Limit::behind(reason) {
+            limit.count();
         }
         metrics::counter!("sim_gate_closes_total", "reason" => close_label(reason)).increment(1);
         self.leave();
@@ -312,6 +333,7 @@ const fn close_label(reason: &CloseReason) -> &'static str {
         CloseReason::LoginTimeout => "login_timeout",
         CloseReason::Idle => "idle",
         CloseReason::Kicked(_) => "kicked",
+        CloseReason::Draining => "draining",
     }
 }
 

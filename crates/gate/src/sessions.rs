@@ -1,16 +1,20 @@
 //! The logins that this gate holds, and what others may do to one: send it something, or end it.
 
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use dashmap::DashMap;
-use im_link::{Outbound, PushError};
-use im_proto::client::{AuthAck, Command, KickReason, Kickout, Message, NewMsg, Platform};
+use im_link::{Outbound, PushError, link};
+use im_proto::client::{AuthAck, Command, KickReason, Kickout, Message, NewMsg, Platform, Redirect};
 use im_proto::commands::client_body;
 use im_proto::link::{SessionKey, SessionUp};
 use im_proto::{BootId, DeviceId, Position, Refusal, RefusalCode, SessionId, UserId};
 use im_secure::Sealer;
+use im_session::Dismissal;
 use parking_lot::Mutex;
 use proto_codec::{Bytes, BytesMut, Codec, CodecId, Encode, Flags, Frame, RESPONSE_BIT};
 use tracing::warn;
@@ -26,9 +30,13 @@ pub(crate) struct Client {
     /// frames are sealed in the order in which they are sent.
     sealer: Mutex<Option<Box<Sealer>>>,
     login: OnceLock<Login>,
-    kick: Mutex<Option<KickReason>>,
+    dismissal: Mutex<Option<Dismissal>>,
     /// Requests passed on and not answered yet.
     pub(crate) in_flight: AtomicU32,
+    /// Refusals in a row because it asked too often.
+    pub(crate) unheeded: AtomicU32,
+    /// Until when its requests are paid for, as its rate has it.
+    pub(crate) paid_us: AtomicU64,
 }
 
 /// Who is logged in on it.
@@ -37,8 +45,12 @@ pub(crate) struct Login {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) platform: Platform,
+    pub(crate) address: SocketAddr,
     pub(crate) key: SessionKey,
+    /// By the time of day, for people.
     pub(crate) since_ms: u64,
+    /// By this gate's own clock, for routes.
+    clock_ms: u64,
 }
 
 impl Login {
@@ -48,7 +60,19 @@ impl Login {
             session: self.key.session,
             device: self.device.clone(),
             platform: self.platform,
-            since_ms: self.since_ms,
+            since_ms: self.clock_ms,
+        }
+    }
+}
+
+impl Login {
+    pub(crate) const fn platform_name(&self) -> &'static str {
+        match self.platform {
+            Platform::Bot => "bot",
+            Platform::Desktop => "desktop",
+            Platform::Mobile => "mobile",
+            Platform::Web => "web",
+            Platform::Unknown(_) => "unknown",
         }
     }
 }
@@ -60,8 +84,10 @@ impl Client {
             codec: AtomicU8::new(Codec::Binary.id().number()),
             sealer: Mutex::new(None),
             login: OnceLock::new(),
-            kick: Mutex::new(None),
+            dismissal: Mutex::new(None),
             in_flight: AtomicU32::new(0),
+            unheeded: AtomicU32::new(0),
+            paid_us: AtomicU64::new(0),
         }
     }
 
@@ -193,14 +219,29 @@ impl Client {
         }
     }
 
-    /// Ends the connection, saying why. The first reason stays.
+    /// Ends the login, saying why.
     pub(crate) fn kick(&self, reason: KickReason) {
-        self.kick.lock().get_or_insert(reason);
+        self.dismiss(Dismissal::Kick(reason));
+    }
+
+    /// Ends the connection. What is said first stays.
+    pub(crate) fn dismiss(&self, dismissal: Dismissal) {
+        self.dismissal.lock().get_or_insert(dismissal);
         self.outbound.wake();
     }
 
-    pub(crate) fn kicked(&self) -> Option<KickReason> {
-        *self.kick.lock()
+    /// Whether it waits for no answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn dismissed(&self) -> Option<Dismissal> {
+        *self.dismissal.lock()
+    }
+
+    /// Asks the client to connect again, elsewhere where addresses are given.
+    pub(crate) fn redirect(&self, redirect: &Redirect) -> Result<(), PushError> {
+        self.push_message(Command::Redirect.number(), Flags::NONE, 0, redirect)
     }
 
     /// An answer must not be lost silently: a client that does not take its answers is let go.
@@ -215,6 +256,8 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     boot: BootId,
+    /// Where this gate's own clock begins.
+    started: Instant,
     next: AtomicU64,
     clients: DashMap<SessionId, Arc<Client>, ahash::RandomState>,
 }
@@ -224,7 +267,12 @@ impl Sessions {
         // The keys are this gate's own counter: nobody can choose them to collide, and fixed seeds give
         // a simulation the same order of announcements every time.
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        Self { boot, next: AtomicU64::new(1), clients: DashMap::with_hasher(hasher) }
+        Self { boot, started: link::now(), next: AtomicU64::new(1), clients: DashMap::with_hasher(hasher) }
+    }
+
+    /// What this gate's own clock shows: milliseconds since its start, never set.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        link::now().saturating_duration_since(self.started).as_millis() as u64
     }
 
     /// Enters a client that has logged in and gives its login.
@@ -234,11 +282,20 @@ impl Sessions {
         user: UserId,
         device: DeviceId,
         platform: Platform,
+        address: SocketAddr,
         since_ms: u64,
     ) -> &'c Login {
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         let key = SessionKey { boot: self.boot, session };
-        let login = client.login.get_or_init(|| Login { user, device, platform, key, since_ms });
+        let login = client.login.get_or_init(|| Login {
+            user,
+            device,
+            platform,
+            address,
+            key,
+            since_ms,
+            clock_ms: self.clock_ms(),
+        });
         self.clients.insert(session, Arc::clone(client));
         login
     }
@@ -263,13 +320,50 @@ impl Sessions {
         self.clients.len()
     }
 
-    /// Up to `limit` logins behind `after`, in the order of their ids.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Does something with every client, each while it cannot leave.
+    pub(crate) fn for_each(&self, mut act: impl FnMut(&Client)) {
+        self.clients.iter().for_each(|client| act(&client));
+    }
+
+    /// Up to `limit` logins behind `after`, in the order of their ids. Holds no more than these.
     pub(crate) fn page(&self, after: SessionId, limit: usize) -> Vec<Arc<Client>> {
-        let mut ids: Vec<_> = self.clients.iter().map(|entry| *entry.key()).filter(|id| *id > after).collect();
-        ids.sort_unstable();
-        ids.truncate(limit);
+        let mut first = BinaryHeap::new();
+        for id in self.clients.iter().map(|entry| *entry.key()).filter(|id| *id > after) {
+            first.push(id);
+            if first.len() > limit {
+                first.pop();
+            }
+        }
+        let ids = first.into_sorted_vec();
         ids.iter().filter_map(|id| self.clients.get(id).map(|client| Arc::clone(&client))).collect()
     }
+
+    /// What waits, over all logins: bytes, the most bytes of one login, requests.
+    pub(crate) fn queues(&self) -> Queues {
+        let mut queues = Queues::default();
+        self.for_each(|client| {
+            let bytes = client.outbound.len();
+            queues.bytes += bytes;
+            queues.bytes_of_one = queues.bytes_of_one.max(bytes);
+            queues.in_flight += u64::from(client.in_flight.load(Ordering::Relaxed));
+        });
+        queues
+    }
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// Bytes to be sent.
+    pub(crate) bytes: usize,
+    /// The same for the login that has most.
+    pub(crate) bytes_of_one: usize,
+    /// Requests without an answer.
+    pub(crate) in_flight: u64,
 }
 
 #[cfg(test)]

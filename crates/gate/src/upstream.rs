@@ -1,17 +1,17 @@
-//! The links to the routes of this gate's region, master first. Every login is registered with all
-//! of them, so that the standby is warm; requests go to the first that is up.
+//! The links to the routes of this gate's region. Every login is registered with all of them, so that
+//! the standby is warm; requests go to the one that [`RouteLinks`] picks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use im_link::{Handler, Link, LinkEnd, PushError};
+use im_link::{Handler, Link, LinkEnd, PushError, RouteLink, RouteLinks, link};
 use im_proto::client::{Command, HeartBeatAck};
-use im_proto::link::{Forward, LinkCommand, PushSessions, RelaySessions, SessionDown};
+use im_proto::link::{Clock, Forward, LinkCommand, PushSessions, RelaySessions, SessionDown};
 use im_proto::{Position, Refusal, RefusalCode, SessionId};
 use im_session::InFlight;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use proto_codec::{Bytes, Codec, Decode, Flags, Frame, RESPONSE_BIT};
 use tracing::{debug, warn};
 
@@ -21,21 +21,35 @@ use crate::sessions::{Client, Login, Sessions};
 /// stays far under the link's outbound bound.
 const ANNOUNCED_PER_TICK: usize = 10_000;
 
+/// Between two frames that tell a route what this gate's clock shows: often enough that some are as
+/// fast as can be, and too few to matter.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
 /// The routes of one gate.
 pub(crate) struct Upstream {
     sessions: Arc<Sessions>,
-    routes: RwLock<Vec<Option<Arc<Route>>>>,
+    routes: RouteLinks<Beside>,
     window: usize,
     patience: Duration,
 }
 
-/// A route whose link is up.
-struct Route {
-    link: Link,
+type Route = RouteLink<Beside>;
+
+/// What the gate keeps beside a link that is up.
+struct Beside {
     waiting: Mutex<InFlight<Waiting>>,
     /// Logins that are not announced on this link yet: those that were there when it came up, and
     /// those that found its buffer full. Each is in it at most twice.
-    unannounced: Mutex<VecDeque<SessionId>>,
+    unannounced: Mutex<Unannounced>,
+    /// When the route is to be told again what this gate's clock shows.
+    clock_due: Mutex<Instant>,
+}
+
+#[derive(Default)]
+struct Unannounced {
+    sessions: VecDeque<SessionId>,
+    /// Whether the route was told that it had been told everything.
+    ended: bool,
 }
 
 /// A client's request under way.
@@ -48,7 +62,7 @@ struct Waiting {
 impl Upstream {
     /// Room for `routes` links, each with a window of requests that wait for `patience` at most.
     pub(crate) fn new(sessions: Arc<Sessions>, routes: usize, window: usize, patience: Duration) -> Self {
-        Self { sessions, routes: RwLock::new(vec![None; routes]), window, patience }
+        Self { sessions, routes: RouteLinks::new(routes), window, patience }
     }
 
     /// What to hand to the link of the route of that index.
@@ -58,7 +72,7 @@ impl Upstream {
 
     /// Whether any route is up.
     pub(crate) fn is_up(&self) -> bool {
-        self.sender().is_some()
+        self.routes.sender().is_some()
     }
 
     /// Passes a request on. Whatever happens, the client gets exactly one answer to it.
@@ -73,10 +87,10 @@ impl Upstream {
     ) {
         client.in_flight.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting { client: Arc::clone(client), sequence, command };
-        let Some(route) = self.sender() else {
+        let Some(route) = self.routes.sender() else {
             return waiting.refuse(&Refusal::new(RefusalCode::Unavailable, "no route can be reached"));
         };
-        let admitted = route.waiting.lock().insert(now, waiting);
+        let admitted = route.beside.waiting.lock().insert(now, waiting);
         let link_sequence = match admitted {
             Ok(sequence) => sequence,
             Err(waiting) => {
@@ -91,7 +105,7 @@ impl Upstream {
             body,
         };
         if route.link.request(LinkCommand::Forward, link_sequence, &request).is_err() {
-            let waiting = route.waiting.lock().take(link_sequence);
+            let waiting = route.beside.waiting.lock().take(link_sequence);
             if let Some(waiting) = waiting {
                 waiting.refuse(&Refusal::new(RefusalCode::Unavailable, "the route takes no more requests"));
             }
@@ -101,9 +115,9 @@ impl Upstream {
     /// Tells every route of a login.
     pub(crate) fn announce(&self, login: &Login) {
         let announcement = login.announcement();
-        self.for_each(|route| {
+        self.routes.for_each(|route| {
             if route.link.tell(LinkCommand::SessionUp, &announcement) == Err(PushError::Full) {
-                route.unannounced.lock().push_back(login.key.session);
+                route.beside.unannounced.lock().sessions.push_back(login.key.session);
             }
         });
     }
@@ -111,23 +125,9 @@ impl Upstream {
     /// Tells every route of a login's end.
     pub(crate) fn denounce(&self, login: &Login) {
         let goodbye = SessionDown { user: login.user.clone(), session: login.key.session };
-        self.for_each(|route| {
+        self.routes.for_each(|route| {
             let _ = route.link.tell(LinkCommand::SessionDown, &goodbye);
         });
-    }
-
-    fn for_each(&self, act: impl Fn(&Route)) {
-        self.routes.read().iter().flatten().for_each(|route| act(route));
-    }
-
-    /// The route that gets requests: the first in the configured order whose link is up.
-    fn sender(&self) -> Option<Arc<Route>> {
-        self.routes.read().iter().flatten().find(|route| !route.link.is_closed()).cloned()
-    }
-
-    fn route(&self, index: usize, link: &Link) -> Option<Arc<Route>> {
-        let routes = self.routes.read();
-        routes.get(index)?.as_ref().filter(|route| route.link.id() == link.id()).cloned()
     }
 
     fn deliver(&self, push: PushSessions) {
@@ -177,17 +177,16 @@ struct RouteHandler {
 impl Handler for RouteHandler {
     fn on_up(&self, link: &Link) {
         let upstream = &self.upstream;
-        let route = Arc::new(Route {
-            link: link.clone(),
+        let beside = Beside {
             waiting: Mutex::new(InFlight::new(upstream.window, upstream.patience)),
             unannounced: Mutex::default(),
-        });
+            clock_due: Mutex::new(link::now()),
+        };
         // The link is in the table before the logins are listed: one that comes meanwhile is
         // announced twice, none is forgotten.
-        if let Some(slot) = upstream.routes.write().get_mut(self.index) {
-            *slot = Some(Arc::clone(&route));
-        }
-        route.unannounced.lock().extend(upstream.sessions.ids());
+        let route = upstream.routes.up(self.index, link, beside);
+        route.beside.unannounced.lock().sessions.extend(upstream.sessions.ids());
+        self.tell_clock(&route, link::now());
         self.announce_some(&route);
     }
 
@@ -195,13 +194,14 @@ impl Handler for RouteHandler {
         let upstream = &self.upstream;
         match LinkCommand::from_number(frame.command & !RESPONSE_BIT) {
             LinkCommand::Forward if frame.is_response() => {
-                let Some(route) = upstream.route(self.index, link) else { return };
-                let waiting = route.waiting.lock().take(frame.sequence);
+                let Some(route) = upstream.routes.at(self.index, link) else { return };
+                let waiting = route.beside.waiting.lock().take(frame.sequence);
                 match waiting {
                     Some(waiting) => waiting.answer(frame.flags, &frame.body),
                     None => debug!(link = %link.id(), sequence = frame.sequence, "an answer came too late"),
                 }
             }
+            LinkCommand::RouteState => upstream.routes.heard(self.index, link, &frame),
             LinkCommand::PushSessions => if_decodes(link, "PushSessions", &frame, |push| upstream.deliver(push)),
             LinkCommand::RelaySessions => if_decodes(link, "RelaySessions", &frame, |relay| upstream.relay(&relay)),
             _ => debug!(link = %link.id(), command = frame.command, "a command that this gate does not know"),
@@ -209,21 +209,20 @@ impl Handler for RouteHandler {
     }
 
     fn on_tick(&self, link: &Link, now: Instant) {
-        let Some(route) = self.upstream.route(self.index, link) else { return };
+        let Some(route) = self.upstream.routes.at(self.index, link) else { return };
+        self.upstream.routes.on_tick(self.index, link);
+        self.tell_clock(&route, now);
         self.announce_some(&route);
         loop {
-            let expired = route.waiting.lock().expire(now);
+            let expired = route.beside.waiting.lock().expire(now);
             let Some(waiting) = expired else { break };
             waiting.refuse(&RefusalCode::DeadlineExceeded.into());
         }
     }
 
     fn on_down(&self, link: &Link, _end: &LinkEnd) {
-        let Some(route) = self.upstream.route(self.index, link) else { return };
-        if let Some(slot) = self.upstream.routes.write().get_mut(self.index) {
-            *slot = None;
-        }
-        let lost: Vec<_> = route.waiting.lock().drain().collect();
+        let Some(route) = self.upstream.routes.down(self.index, link) else { return };
+        let lost: Vec<_> = route.beside.waiting.lock().drain().collect();
         for waiting in lost {
             waiting.refuse(&Refusal::new(RefusalCode::Unavailable, "the link to the route broke"));
         }
@@ -231,18 +230,34 @@ impl Handler for RouteHandler {
 }
 
 impl RouteHandler {
+    /// Tells what this gate's clock shows, now and then: routes compare by it when users logged in.
+    fn tell_clock(&self, route: &Route, now: Instant) {
+        let mut due = route.beside.clock_due.lock();
+        if now >= *due {
+            *due = now + CLOCK_EVERY;
+            // One that finds no room would have come late and said nothing new.
+            let _ = route.link.tell(LinkCommand::Clock, &Clock { now_ms: self.upstream.sessions.clock_ms() });
+        }
+    }
+
     fn announce_some(&self, route: &Route) {
-        let mut unannounced = route.unannounced.lock();
+        let mut unannounced = route.beside.unannounced.lock();
         for _ in 0..ANNOUNCED_PER_TICK {
-            let Some(session) = unannounced.pop_front() else { break };
+            let Some(session) = unannounced.sessions.pop_front() else { break };
             // While the client is held it cannot leave, so its goodbye comes behind this.
             let told = self.upstream.sessions.with(session, |client| {
                 client.login().map_or(Ok(()), |login| route.link.tell(LinkCommand::SessionUp, &login.announcement()))
             });
             if told == Some(Err(PushError::Full)) {
-                unannounced.push_front(session);
+                unannounced.sessions.push_front(session);
                 break;
             }
+        }
+        let ends = unannounced.sessions.is_empty() && !unannounced.ended;
+        unannounced.ended |= ends;
+        drop(unannounced);
+        if ends {
+            self.upstream.routes.registered(self.index, &route.link);
         }
     }
 }

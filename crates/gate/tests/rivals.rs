@@ -12,7 +12,7 @@ use im_link::tls::LinkTls;
 use im_proto::client::{Command, Empty, KickReason, Kickout, RevSignal, Signal, SignalKind};
 use im_proto::{BootId, Target};
 use proto_codec::Bytes;
-use route::{Route, RouteConfig};
+use route::{Peers, Route, RouteConfig};
 use tokio::time::sleep;
 
 async fn start() -> (World, Route) {
@@ -26,6 +26,7 @@ async fn start() -> (World, Route) {
         link: LinkConfig::default(),
         link_in_flight_max: 100,
         request_timeout: Duration::from_secs(5),
+        peers: Peers::default(),
     };
     let route = Route::start(config, Arc::clone(&world.network)).await.unwrap();
     while !world.gate.is_ready() {

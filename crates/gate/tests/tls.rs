@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{Client, World, preamble};
 use im_link::FrameIo;
 use im_link::certs::ClusterCerts;
+use im_link::server_tls::{Acceptor, RecordLayer};
 use im_link::tls;
 use im_proto::RefusalCode as Code;
 use im_proto::limits::SERVER_FRAME_LEN_MAX;
@@ -38,7 +39,7 @@ async fn logins_go_over_tls_and_what_is_none_is_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let certs = ClusterCerts::load_or_create(dir.path(), &[]).unwrap();
     let server = tls::server_config(&certs.gate_server()).unwrap();
-    let world = World::with(|config| config.client_tls = Some(Arc::new(server))).await;
+    let world = World::with(|config| config.client_tls = Some(Acceptor::new(&server, RecordLayer::Lean))).await;
     let config = Arc::new(tls::client_config(&certs.ca(), None).unwrap());
     let mut bystander = login(&world, &config, "bystander").await;
 

@@ -30,6 +30,9 @@ const CALLS_MAX: usize = 64;
 const HINTS_MAX: usize = 256;
 /// How long a goodbye may take before the connection is simply dropped.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long answers are waited for on a connection that the gate has asked to leave; then it is dropped,
+/// and what had no answer is asked again on the next.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// A connection that held this long was a good one: the next loss begins with the shortest wait.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
@@ -59,6 +62,8 @@ pub(crate) struct Owner {
     user: Option<UserId>,
     /// Whether this connection still has to be told to have caught up.
     catching_up: bool,
+    /// When this connection is to be left for another, because its gate has asked for it.
+    leave_at: Option<Instant>,
     saver: Saver,
     /// Who waits for the end; ending, if anybody does.
     closing: Vec<oneshot::Sender<()>>,
@@ -108,6 +113,7 @@ impl Owner {
             news: None,
             user: None,
             catching_up: false,
+            leave_at: None,
             saver: Saver::new(positions),
             closing: Vec::new(),
             abandoned: false,
@@ -130,6 +136,9 @@ impl Owner {
 
     async fn stay_connected(&mut self) -> EndCause {
         let mut rejected: Option<String> = None;
+        // Whether the last connection was left at once because of a redirect: two gates that send a client
+        // to and fro wait longer and longer for it.
+        let mut sent_on = false;
         loop {
             let gate = self.gates.next();
             self.set_state(State::Connecting { gate: gate.clone() });
@@ -146,9 +155,11 @@ impl Owner {
                     self.queue.on_disconnected();
                     if now() >= began + GOOD_CONNECTION {
                         self.backoff.reset();
+                        sent_on = false;
                     }
                     match ended {
-                        Ended::Redirected => continue,
+                        Ended::Redirected if !std::mem::replace(&mut sent_on, true) => continue,
+                        Ended::Redirected => "sent on to another gate, again".into(),
                         Ended::Closed(cause) => match verdict(cause) {
                             Verdict::End(cause) => return cause,
                             Verdict::Retry(why) => why,

@@ -240,6 +240,47 @@ async fn gates_take_turns_and_a_redirect_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_sent_on_waits_for_its_answers_but_not_for_ever() {
+    let gate = FakeGate::new();
+    gate.world.lock().faults = [Some(Fault::Swallow)].into();
+    let (client, mut events) = simple(&gate).await;
+    client.online().await.unwrap();
+    client.send_nowait(to("b"), ContentType::Text, Bytes::from_static(b"m1")).await.unwrap();
+    while !gate.world.lock().faults.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let asked = tokio::time::Instant::now();
+    gate.push(Command::Redirect, &Redirect { gates: vec![], after_ms: 500 });
+    // Half a second of delay, two for the answer that never comes; then the next gate has the message.
+    assert_eq!(messages(&mut events, 1).await, numbered(1..=1));
+    let took = asked.elapsed();
+    assert!((Duration::from_millis(2500)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert_eq!(gate.texts(), ["m1"]);
+    assert_eq!(gate.world.lock().logins, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gates_that_send_a_client_to_and_fro_see_it_less_and_less() {
+    let gate = FakeGate::new();
+    let (client, _events) = simple(&gate).await;
+    client.online().await.unwrap();
+    let mut times = Vec::new();
+    for login in 2..=8 {
+        gate.push(Command::Redirect, &Redirect { gates: vec![], after_ms: 0 });
+        let asked = tokio::time::Instant::now();
+        while gate.world.lock().logins < login {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The login is known to the gate a little before the client takes what comes behind it.
+        client.online().await.unwrap();
+        times.push(asked.elapsed());
+    }
+    assert!(times[0] < Duration::from_millis(20), "the first is followed at once: {times:?}");
+    assert!(times[2..].iter().all(|time| *time > Duration::from_millis(100)), "{times:?}");
+    assert!(times[5..].iter().max() > Some(&Duration::from_secs(1)), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_survives_a_lost_connection_and_refusals_come_back() {
     let gate = FakeGate::new();
     let (client, _events) = simple(&gate).await;

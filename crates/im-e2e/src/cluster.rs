@@ -160,6 +160,7 @@ impl Cluster {
                 writeln!(text, "http_listen = {address:?}\nroutes = {routes:?}")?;
                 writeln!(text, "token_keys = {keys_dir:?}\ndata = {:?}", self.data())?;
                 writeln!(text, "known_users_only = {known_users_only}")?;
+                writeln!(text, "grpc_listen = \"127.0.0.1:0\"")?;
             }
         }
         Ok(text)

@@ -1,4 +1,5 @@
-//! As much HTTP as probes need: one request per connection, the answer whole.
+//! As much HTTP as probes need: one request per connection, the answer whole. HTTP/1.0, so that no
+//! server answers in chunks.
 
 use std::net::SocketAddr;
 
@@ -20,14 +21,15 @@ pub struct Answer {
 
 /// `GET path`.
 pub async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")).await
+    exchange(address, &format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")).await
 }
 
-/// `POST path` with JSON and an access token.
+/// `POST path` with JSON and a token, which may be empty where none is asked for.
 pub async fn post(address: SocketAddr, path: &str, token: &str, body: &serde_json::Value) -> anyhow::Result<Answer> {
     let body = body.to_string();
+    let shown = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
     let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+        "POST {path} HTTP/1.0\r\nhost: {address}\r\n{shown}\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );

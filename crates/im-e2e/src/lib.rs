@@ -6,7 +6,10 @@
 //! * [`binaries`]: the tiers' binaries, built when they are missing or old.
 //! * [`ports`]: ports that no other test takes.
 //! * [`process`]: one process, its end and its log. [`logs`]: what a log may say.
+//! * [`browser`]: a page in Chromium.
 //! * [`cluster`]: the tiers of one region, started, killed, restarted, stopped.
+//! * [`etcd`]: where services are found.
+//! * [`haproxy`]: the load balancer in front of the gates.
 //! * [`http`]: as much HTTP as probes and accounts need.
 //! * [`person`]: a user with a client and a journal of all that the client told.
 //! * [`traffic`]: people who keep sending, and a ledger of what was acked.
@@ -17,7 +20,10 @@
 //! test, and so does a line that is no log line, which is how panics look.
 
 pub mod binaries;
+pub mod browser;
 pub mod cluster;
+pub mod etcd;
+pub mod haproxy;
 pub mod http;
 pub mod logs;
 pub mod person;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use im_client::{Client, ClientConfig, EndCause, Event, Events, MemoryPosition, State, StaticToken, TlsDial};
+use im_client::{Client, ClientConfig, Dial, EndCause, Event, Events, MemoryPosition, State, StaticToken, TlsDial};
 use im_proto::client::{ContentType, Direction, Entry, Message, SendAck, SendMsg};
 use im_proto::{ClientMsgId, ConversationId, DeviceId, Position, Seq, Target, UserId};
 use tokio::sync::watch;
@@ -62,6 +62,17 @@ impl Person {
         Self::resume(cluster, user, device, token, Arc::default()).await
     }
 
+    /// Connects in another way, to other addresses than the gates' own.
+    pub async fn connect_by(
+        cluster: &Cluster,
+        user: &str,
+        device: &str,
+        gates: Vec<String>,
+        dial: Arc<dyn Dial>,
+    ) -> anyhow::Result<Self> {
+        Self::start(user, device, mint(cluster, user)?, Arc::default(), gates, dial).await
+    }
+
     async fn resume(
         cluster: &Cluster,
         user: &str,
@@ -69,12 +80,23 @@ impl Person {
         token: String,
         positions: Arc<MemoryPosition>,
     ) -> anyhow::Result<Self> {
-        let mut config = ClientConfig::new(cluster.gates(), DeviceId::new(device)?);
+        let dial = Arc::new(TlsDial::new(&cluster.ca())?);
+        Self::start(user, device, token, positions, cluster.gates(), dial).await
+    }
+
+    async fn start(
+        user: &str,
+        device: &str,
+        token: String,
+        positions: Arc<MemoryPosition>,
+        gates: Vec<String>,
+        dial: Arc<dyn Dial>,
+    ) -> anyhow::Result<Self> {
+        let mut config = ClientConfig::new(gates, DeviceId::new(device)?);
         // Tests kill often; people would be asked for more patience.
         config.backoff_min = Duration::from_millis(50);
         config.backoff_max = Duration::from_secs(1);
         config.call_timeout = PATIENCE;
-        let dial = Arc::new(TlsDial::new(&cluster.ca())?);
         let token = Arc::new(StaticToken::new(token));
         let from = positions.get();
         let (client, events) = Client::start(config, dial, token, positions.clone()).await?;

@@ -106,15 +106,21 @@ pub async fn run_with<A: AsRef<OsStr>>(
 
 /// A command that is killed on drop, and by the kernel when this process is killed where
 /// `setpriv` is there to ask for it.
-fn command<A: AsRef<OsStr>>(binary: Binary, arguments: impl IntoIterator<Item = A>) -> Command {
+pub(crate) fn supervised(program: &Path) -> Command {
     let mut command = if has_setpriv() {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(binary.path());
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
         command
     } else {
-        Command::new(binary.path())
+        Command::new(program)
     };
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+fn command<A: AsRef<OsStr>>(binary: Binary, arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = supervised(&binary.path());
+    command.args(arguments);
     // The tests' own variables, and whatever else would be a setting.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIM_")) {
         command.env_remove(name);

@@ -91,10 +91,11 @@ impl ClusterCerts {
             ["localhost", "127.0.0.1", "::1"].map(String::from).into_iter().chain(hosts.iter().cloned()).collect();
         let server = ExtendedKeyUsagePurpose::ServerAuth;
         let client = ExtendedKeyUsagePurpose::ClientAuth;
-        issue(&authority, &self.gate_server(), client_hosts, server.clone())?;
-        issue(&authority, &self.route(), vec![ROUTE_SERVER_NAME.into()], server)?;
-        issue(&authority, &self.gate_link(), vec!["sim-gate".into()], client.clone())?;
-        issue(&authority, &self.im_service_link(), vec!["sim-im-service".into()], client)?;
+        issue(&authority, &self.gate_server(), client_hosts, std::slice::from_ref(&server))?;
+        // Routes dial the routes of other regions.
+        issue(&authority, &self.route(), vec![ROUTE_SERVER_NAME.into()], &[server, client.clone()])?;
+        issue(&authority, &self.gate_link(), vec!["sim-gate".into()], std::slice::from_ref(&client))?;
+        issue(&authority, &self.im_service_link(), vec!["sim-im-service".into()], &[client])?;
         // Last, because its presence says that the others are there. The authority's key is not
         // kept: who needs a further certificate makes a new folder.
         write(&self.ca(), authority.pem().as_bytes(), false)
@@ -105,13 +106,13 @@ fn issue(
     authority: &CertifiedIssuer<'_, KeyPair>,
     files: &CertFiles,
     names: Vec<String>,
-    purpose: ExtendedKeyUsagePurpose,
+    purposes: &[ExtendedKeyUsagePurpose],
 ) -> Result<(), CertError> {
     let key = KeyPair::generate()?;
     let common_name = names.first().cloned().unwrap_or_default();
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.extended_key_usages = vec![purpose];
+    params.extended_key_usages = purposes.to_vec();
     let cert = params.signed_by(&key, authority)?;
     write(&files.key, key.serialize_pem().as_bytes(), true)?;
     write(&files.cert, cert.pem().as_bytes(), false)

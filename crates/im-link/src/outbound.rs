@@ -85,6 +85,16 @@ impl Outbound {
         self.owner.wake();
     }
 
+    /// Bytes that wait for the owner.
+    pub fn len(&self) -> usize {
+        self.queue.lock().bytes.len()
+    }
+
+    /// Whether none do.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
         self.queue.lock().closed

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use im_proto::link::LinkCommand;
 use parking_lot::Mutex;
 use proto_codec::Frame;
 use tokio::io::duplex;
@@ -106,22 +107,40 @@ pub enum LinkEvent {
 }
 
 /// A handler that does nothing but tell the test.
-pub struct Recorder(mpsc::Sender<LinkEvent>);
+pub struct Recorder {
+    events: mpsc::Sender<LinkEvent>,
+    shows_states: bool,
+}
 
 impl Recorder {
-    /// The handler, and where its events come out.
+    /// The handler, and where its events come out. What tiers tell about themselves comes at times of
+    /// its own and is left out.
     pub fn new() -> (Arc<Self>, LinkEvents) {
+        Self::with(false)
+    }
+
+    /// The same with every frame.
+    pub fn of_everything() -> (Arc<Self>, LinkEvents) {
+        Self::with(true)
+    }
+
+    fn with(shows_states: bool) -> (Arc<Self>, LinkEvents) {
         let (entry, events) = mpsc::channel(EVENTS_MAX);
-        (Arc::new(Self(entry)), LinkEvents(events))
+        (Arc::new(Self { events: entry, shows_states }), LinkEvents(events))
     }
 
     fn tell(&self, event: LinkEvent) {
-        match self.0.try_send(event) {
+        match self.events.try_send(event) {
             // A test that has seen enough drops its end.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
             Err(mpsc::error::TrySendError::Full(_)) => panic!("the test left {EVENTS_MAX} events unread"),
         }
     }
+}
+
+fn is_state(frame: &Frame) -> bool {
+    use LinkCommand::{Clock, RouteState, SenderState};
+    matches!(LinkCommand::from_number(frame.command), Clock | RouteState | SenderState)
 }
 
 impl Handler for Recorder {
@@ -130,7 +149,9 @@ impl Handler for Recorder {
     }
 
     fn on_frame(&self, link: &Link, frame: Frame) {
-        self.tell(LinkEvent::Frame(link.clone(), frame));
+        if self.shows_states || !is_state(&frame) {
+            self.tell(LinkEvent::Frame(link.clone(), frame));
+        }
     }
 
     fn on_tick(&self, _link: &Link, _now: Instant) {}

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -13,8 +14,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::cert_slot::CertSlot;
 use crate::network::BoxIo;
-use crate::server_tls::SecretTap;
 
 /// The name in every route's certificate: tiers dial addresses, and check for this.
 pub const ROUTE_SERVER_NAME: &str = "sim-route";
@@ -69,17 +70,23 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// For a listener that clients dial: no client certificates.
 pub fn server_config(files: &CertFiles) -> Result<ServerConfig, TlsError> {
     let (chain, key) = load_identity(files)?;
-    let mut config = server_builder()?.with_no_client_auth().with_single_cert(chain, key).map_err(config_error)?;
-    // What `server_tls` goes on with after the handshake.
-    config.enable_secret_extraction = true;
-    config.key_log = Arc::new(SecretTap);
-    // No resumption. Behind a balancer a client comes back to any gate, so tickets would need a key that
-    // all gates share and change; a stolen one opens what was said under them. What they would save is one
-    // signature, a sixth of a login. What they cost at every login, resumed or not, is two records more
-    // and a place in a cache of 256 sessions that a busy gate has turned over within a second.
+    let config = server_builder()?.with_no_client_auth().with_single_cert(chain, key).map_err(config_error)?;
+    Ok(without_resumption(config))
+}
+
+/// The same with a certificate that can be replaced.
+pub fn server_config_of(slot: Arc<CertSlot>) -> Result<ServerConfig, TlsError> {
+    Ok(without_resumption(server_builder()?.with_no_client_auth().with_cert_resolver(slot)))
+}
+
+/// Behind a balancer a client comes back to any gate, so tickets would need a key that all gates share
+/// and change; a stolen one opens what was said under them. What they would save is one signature, a
+/// sixth of a login. What they cost at every login, resumed or not, is two records more and a place in a
+/// cache of 256 sessions that a busy gate has turned over within a second.
+fn without_resumption(mut config: ServerConfig) -> ServerConfig {
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
+    config
 }
 
 /// For a listener that tiers dial: only certificates of the cluster's authority are let in.
@@ -93,10 +100,7 @@ pub fn cluster_server_config(files: &CertFiles, ca: &Path) -> Result<ServerConfi
 
 /// For dialling: the authority to trust, and a certificate to show where the peer asks for one.
 pub fn client_config(ca: &Path, identity: Option<&CertFiles>) -> Result<ClientConfig, TlsError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(config_error)?
-        .with_root_certificates(load_roots(ca)?);
+    let builder = client_builder(ca)?;
     match identity {
         None => Ok(builder.with_no_client_auth()),
         Some(files) => {
@@ -104,6 +108,12 @@ pub fn client_config(ca: &Path, identity: Option<&CertFiles>) -> Result<ClientCo
             builder.with_client_auth_cert(chain, key).map_err(config_error)
         }
     }
+}
+
+fn client_builder(ca: &Path) -> Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions().map_err(config_error)?;
+    Ok(builder.with_root_certificates(load_roots(ca)?))
 }
 
 fn server_builder() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
@@ -114,7 +124,9 @@ fn config_error(error: rustls::Error) -> TlsError {
     TlsError::Config(error.to_string())
 }
 
-fn load_identity(files: &CertFiles) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+pub(crate) fn load_identity(
+    files: &CertFiles,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let chain = load_certs(&files.cert)?;
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| file_error(&files.key, &error))?;
     Ok((chain, key))
@@ -161,6 +173,12 @@ impl LinkTls {
     /// The dialling side, from the cluster's authority and this tier's certificate.
     pub fn dial(files: &CertFiles, ca: &Path) -> Result<Self, TlsError> {
         Ok(Self::Dial(TlsConnector::from(Arc::new(client_config(ca, Some(files))?))))
+    }
+
+    /// The dialling side with a certificate that can be replaced.
+    pub fn dial_as(slot: Arc<CertSlot>, ca: &Path) -> Result<Self, TlsError> {
+        let config = client_builder(ca)?.with_client_cert_resolver(slot);
+        Ok(Self::Dial(TlsConnector::from(Arc::new(config))))
     }
 
     /// The accepting side.

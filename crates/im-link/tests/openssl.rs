@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use im_link::certs::ClusterCerts;
-use im_link::{server_tls, tls};
+use im_link::server_tls::{Acceptor, RecordLayer};
+use im_link::tls;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -33,12 +33,12 @@ impl Client {
     async fn start(arguments: &[&str]) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let certs = ClusterCerts::load_or_create(dir.path(), &[]).unwrap();
-        let config = Arc::new(tls::server_config(&certs.gate_server()).unwrap());
+        let acceptor = Acceptor::new(&tls::server_config(&certs.gate_server()).unwrap(), RecordLayer::Lean);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
             let (socket, _) = listener.accept().await?;
-            let mut stream = server_tls::accept(Box::new(socket), config).await?;
+            let mut stream = acceptor.accept(Box::new(socket)).await?;
             let (mut buf, mut total) = (vec![0; 50_000], 0);
             loop {
                 let len = stream.read(&mut buf).await?;

@@ -172,6 +172,10 @@ commands! {
     Link LinkCommand::PushSessions from Tier: link::PushSessions;
     Link LinkCommand::Relay from Tier: link::Relay;
     Link LinkCommand::RelaySessions from Tier: link::RelaySessions;
+    Link LinkCommand::Clock from Tier: link::Clock;
+    Link LinkCommand::RouteState from Tier: link::RouteState;
+    Link LinkCommand::SenderState from Tier: link::SenderState;
+    Link LinkCommand::Presence from Tier: link::Presence;
 }
 
 const fn body<M: Decode + Encode>(hop: Hop, role: Role, command: &'static str, number: u16) -> Body {

@@ -357,10 +357,11 @@ impl Seq {
     /// Before the first place.
     pub const ZERO: Self = Self(0);
 
-    /// The place behind this one.
+    /// The place behind this one. A peer may say any number, and so the last of them is its own
+    /// next; no timeline gets there by appending.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -55,5 +55,7 @@ pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const LINK_FRAME_LEN_MAX: u32 = 1024 * 1024;
 /// Receivers named in one frame between tiers.
 pub const LINK_TARGETS_MAX: u32 = GROUP_MEMBERS_MAX + 1;
+/// Users who come or go in one frame between routes: 8 bytes each, so that two lists fit a frame.
+pub const LINK_PRESENCE_MAX: u32 = 32 * 1024;
 /// Body of a client's frame, or of an answer to it, inside an envelope between tiers.
 pub const LINK_BODY_LEN_MAX: u32 = SERVER_FRAME_LEN_MAX;

@@ -7,7 +7,7 @@ use proto_codec::{Decode, Encode, wire_enum};
 
 use crate::client::{Message, Platform};
 use crate::ids::{BootId, DeviceId, Epoch, Seq, SessionId, UserId};
-use crate::limits::{LINK_BODY_LEN_MAX, LINK_TARGETS_MAX, TEXT_LEN_MAX};
+use crate::limits::{LINK_BODY_LEN_MAX, LINK_PRESENCE_MAX, LINK_TARGETS_MAX, TEXT_LEN_MAX};
 
 wire_enum! {
     /// What a frame on a link is.
@@ -30,6 +30,14 @@ wire_enum! {
         Relay = 0x08,
         /// route → gate, one way: [`RelaySessions`].
         RelaySessions = 0x09,
+        /// gate → route, one way: [`Clock`].
+        Clock = 0x0a,
+        /// route → gate, im-service, other regions' routes, one way: [`RouteState`].
+        RouteState = 0x0b,
+        /// gate, im-service → route, one way: [`SenderState`].
+        SenderState = 0x0c,
+        /// route → other regions' routes, one way: [`Presence`].
+        Presence = 0x0d,
     }
 }
 
@@ -88,9 +96,17 @@ pub struct SessionUp {
     pub device: DeviceId,
     /// Its kind.
     pub platform: Platform,
-    /// When, by the gate's clock, milliseconds since 1970. Of two logins of one device the later
-    /// one stays.
+    /// When, by the gate's [`Clock`]. Of two logins of one device the later one stays.
     pub since_ms: u64,
+}
+
+/// What the gate's own clock says: one that starts with the gate and is never set, so that nobody's
+/// idea of the time of day decides which of two logins is the later one. A route learns from these how
+/// far apart that clock and its own are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Clock {
+    /// Milliseconds since the gate's start, when this was sent.
+    pub now_ms: u64,
 }
 
 /// A login on the gate at the other end of this link has ended.
@@ -201,4 +217,54 @@ pub struct RelaySessions {
     /// The frame's body in the binary codec.
     #[wire(max = LINK_BODY_LEN_MAX)]
     pub body: Bytes,
+}
+
+/// Which route of a region is its master, as somebody knows it. The greater one of two is the newer
+/// one; whoever hears of a newer one believes it and passes it on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[wire(sealed)]
+pub struct Mastership {
+    /// How often the role has moved; 0 as long as nobody has moved it.
+    pub term: u64,
+    /// The master's name; empty where nobody knows yet.
+    #[wire(max = TEXT_LEN_MAX)]
+    pub master: String,
+}
+
+/// What a route says of itself when a link comes up, and whenever it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RouteState {
+    /// The newest mastership that it knows.
+    pub mastership: Mastership,
+    /// Whether requests find an im-service here, be it in another region.
+    pub serves: bool,
+    /// Whether an im-service of its own region is linked.
+    pub has_service: bool,
+    /// Which gates have registered all their logins here, folded into one number. Two routes that say
+    /// the same reach the same logins; where they differ, notifies take both.
+    pub gates: u64,
+}
+
+/// What a gate or an im-service says of itself to each of its routes when a link comes up, and
+/// whenever it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SenderState {
+    /// The newest mastership that it knows.
+    pub mastership: Mastership,
+    /// Whether its requests go to this route.
+    pub uses: bool,
+    /// Whether it has registered all its logins on this link.
+    pub registered: bool,
+}
+
+/// Users who have come or gone in the sender's region, each as the hash of the id. Users who are not
+/// named are where they were; a new link begins with nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Presence {
+    /// Now online.
+    #[wire(max = LINK_PRESENCE_MAX)]
+    pub up: Vec<u64>,
+    /// No longer online.
+    #[wire(max = LINK_PRESENCE_MAX)]
+    pub down: Vec<u64>,
 }

@@ -5,16 +5,23 @@
 //! does; tiers call it, it calls nobody. A tier's `main.rs` is one call to [`Tier::run`].
 
 pub mod admin;
+pub mod diagnostics;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+mod operators;
+mod problem;
 mod readiness;
 pub mod settings;
 mod shutdown;
 mod signals;
+mod source;
 mod tier;
 
+pub use operators::Operators;
+pub use problem::Problem;
 pub use readiness::{Condition, Readiness, Unmet};
 pub use shutdown::{Ending, Shutdown};
 pub use signals::{Pulses, Signals};
+pub use source::SettingsSource;
 pub use tier::{Context, RuntimeSettings, Tier, exit_code};

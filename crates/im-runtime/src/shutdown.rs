@@ -5,17 +5,27 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::TaskTracker,
 };
 
+/// How long a drain may take where nobody has said otherwise; the default of `drain_deadline`.
+const PATIENCE: Duration = Duration::from_secs(25);
+
 /// The stop of one process: a token to tell, a tracker to wait. Clones share both.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Shutdown {
     token: CancellationToken,
     tasks: TaskTracker,
+    /// From the first word to the end.
+    patience: Duration,
+    /// When the first word was said.
+    begun_at: Arc<OnceLock<Instant>>,
     /// The task that must not have ended and did.
     failed: Arc<OnceLock<&'static str>>,
 }
@@ -30,15 +40,43 @@ pub enum Ending {
     DeadlinePassed { left: usize },
 }
 
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::with_patience(PATIENCE)
+    }
+}
+
 impl Shutdown {
+    /// A stop that may take 25 s.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// A stop that may take that long. Whoever drains divides what [`Self::time_left`] gives.
+    #[must_use]
+    pub fn with_patience(patience: Duration) -> Self {
+        Self {
+            token: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            patience,
+            begun_at: Arc::default(),
+            failed: Arc::default(),
+        }
+    }
+
     /// Tells everybody to finish. Later calls change nothing.
     pub fn begin(&self) {
+        // Before the word is out, so that whoever hears it knows how long there is.
+        self.begun_at.get_or_init(Instant::now);
         self.token.cancel();
+    }
+
+    /// How much of the patience is left; all of it before the shutdown has begun.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        let spent = self.begun_at.get().map_or(Duration::ZERO, Instant::elapsed);
+        self.patience.saturating_sub(spent)
     }
 
     #[must_use]
@@ -158,6 +196,19 @@ mod tests {
         let start = Instant::now();
         assert_eq!(shutdown.drain(DEADLINE).await, Ending::DeadlinePassed { left: 2 });
         assert_eq!(start.elapsed(), DEADLINE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_is_left_runs_from_the_first_word() {
+        let shutdown = Shutdown::with_patience(DEADLINE);
+        sleep(DEADLINE).await;
+        assert_eq!(shutdown.time_left(), DEADLINE);
+        shutdown.begin();
+        sleep(Duration::from_secs(10)).await;
+        shutdown.begin();
+        assert_eq!(shutdown.time_left(), DEADLINE - Duration::from_secs(10));
+        sleep(DEADLINE).await;
+        assert_eq!(shutdown.time_left(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

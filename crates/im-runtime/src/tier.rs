@@ -1,14 +1,14 @@
 //! The `main` of a tier, in order: flags, settings, logs, build line, runtime, signals, the tier's
 //! own work; then wait, drain, exit.
 
-use std::{ffi::OsString, io::Write, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, io::Write, pin::pin, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{ArgMatches, Command};
+use clap::Command;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Ending, Readiness, Shutdown, Signals,
+    Ending, Readiness, SettingsSource, Shutdown, Signals, diagnostics,
     logging::{self, LogFilter, LogFormat, LogHandle},
     metrics::{self, Metrics},
     settings::{Environment, Loaded, Loader, Sections, SettingsError},
@@ -60,8 +60,8 @@ pub struct Context {
     pub readiness: Readiness,
     pub signals: Signals,
     pub metrics: Metrics,
-    /// The settings file, for what the tier reads again on SIGHUP.
-    pub config_file: Option<PathBuf>,
+    /// For what the tier reads again on SIGHUP.
+    pub source: SettingsSource,
 }
 
 impl Tier {
@@ -106,8 +106,8 @@ impl Tier {
             let printed = std::io::stdout().write_all(loaded.printed.as_bytes());
             return if printed.is_ok() { exit_code::OK } else { exit_code::FAILURE };
         }
-        let layers = Layers { matches, environment: environment.clone() };
-        match self.start(loaded, layers, run) {
+        let source = SettingsSource::new(loader, matches, environment.clone());
+        match self.start(loaded, source, run) {
             Ok(code) => code,
             Err(error) => {
                 // Logs may not have started; stderr always works.
@@ -138,7 +138,7 @@ impl Tier {
     fn start<S, F>(
         self,
         loaded: Loaded<(RuntimeSettings, S)>,
-        layers: Layers,
+        source: SettingsSource,
         run: impl FnOnce(S, Context) -> F,
     ) -> anyhow::Result<u8>
     where
@@ -167,57 +167,42 @@ impl Tier {
             .build()
             .context("cannot start the async runtime")?;
         let code = runtime.block_on(async {
-            let shutdown = Shutdown::new();
+            let shutdown = Shutdown::with_patience(process.drain_deadline);
             let signals = Signals::install(shutdown.clone()).context("cannot take signals")?;
             tokio::spawn(metrics.clone().sweep());
-            tokio::spawn(self.reload_log(signals.clone(), Arc::new(layers), log));
-            let context = Context {
-                shutdown: shutdown.clone(),
-                readiness: Readiness::default(),
-                signals,
-                metrics,
-                config_file: loaded.file,
-            };
-            anyhow::Ok(supervise(run(settings, context.clone()), &context, process.drain_deadline).await)
+            let readiness = Readiness::default();
+            tokio::spawn(reload_log(signals.clone(), source.clone(), log));
+            tokio::spawn(diagnostics::tell(signals.clone(), readiness.clone()));
+            let context = Context { shutdown: shutdown.clone(), readiness, signals, metrics, source };
+            anyhow::Ok(supervise(run(settings, context.clone()), &context).await)
         })?;
         // A blocking call that hangs (a disk, mostly) must not keep a drained process alive.
         runtime.shutdown_timeout(Duration::from_secs(1));
         tracing::info!(code, "ended");
         Ok(code)
     }
+}
 
-    /// On SIGHUP goes through the layers again for the log filter; a flag still wins over the
-    /// file. Settings that have become wrong change nothing but are complained about.
-    async fn reload_log(self, signals: Signals, layers: Arc<Layers>, log: LogHandle) {
-        let mut reload = signals.reload();
-        loop {
-            reload.next().await;
-            let layers = layers.clone();
-            // Reads a file, hence off the async workers.
-            let again = tokio::task::spawn_blocking(move || {
-                self.loader().load::<RuntimeSettings>(&layers.matches, &layers.environment)
-            });
-            match again.await {
-                Ok(Ok(loaded)) => {
-                    log.set(&loaded.settings.log);
-                    tracing::info!("settings read again");
-                }
-                Ok(Err(problems)) => tracing::warn!(%problems, "settings not reloaded"),
-                Err(_) => break, // the runtime is ending
+/// On SIGHUP reads the log filter again. Settings that have become wrong change nothing but are
+/// complained about.
+async fn reload_log(signals: Signals, source: SettingsSource, log: LogHandle) {
+    let mut reload = signals.reload();
+    loop {
+        reload.next().await;
+        match source.read::<RuntimeSettings>().await {
+            Some(Ok(settings)) => {
+                log.set(&settings.log);
+                tracing::info!("settings read again");
             }
+            Some(Err(problems)) => tracing::warn!(%problems, "settings not reloaded"),
+            None => break, // the runtime is ending
         }
     }
 }
 
-/// What settings can be loaded from again.
-struct Layers {
-    matches: ArgMatches,
-    environment: Environment,
-}
-
 /// Waits for the tier's work to end or the shutdown to begin, then gives both the work and the
 /// tasks it started the same deadline.
-async fn supervise(run: impl Future<Output = anyhow::Result<()>>, context: &Context, deadline: Duration) -> u8 {
+async fn supervise(run: impl Future<Output = anyhow::Result<()>>, context: &Context) -> u8 {
     let shutdown = &context.shutdown;
     let running = context.readiness.condition("running");
     running.ready();
@@ -227,9 +212,10 @@ async fn supervise(run: impl Future<Output = anyhow::Result<()>>, context: &Cont
         () = shutdown.begun() => None,
         result = &mut run => Some(result),
     };
-    let expiry = Instant::now() + deadline;
     running.not_ready("draining");
     shutdown.begin();
+    let deadline = shutdown.time_left();
+    let expiry = Instant::now() + deadline;
     let by_itself = early.is_some();
     let ended = match early {
         Some(result) => Ok(result),

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use im_link::tls::LinkTls;
 use im_link::{Identity, LinkConfig, Network, link};
-use im_proto::BootId;
 use im_proto::client::{KickReason, Kickout};
-use im_proto::link::Tier;
+use im_proto::link::{Push, Tier};
+use im_proto::{BootId, GroupId, Refusal, UserId};
 use im_timeline::Store;
+use im_timeline_api::{Host, TimelineApi};
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +43,7 @@ pub struct ImServiceConfig {
 
 /// An im-service that runs.
 pub struct ImService {
+    service: Arc<Service>,
     routes: Arc<Routes>,
     store: Arc<dyn Store>,
     stop: CancellationToken,
@@ -75,9 +78,16 @@ impl ImService {
             ));
         }
         let retention = config.retention;
-        tasks.spawn(upkeep::write_fetched(service, Arc::clone(&store), retention, stop.clone()));
+        tasks.spawn(upkeep::write_fetched(Arc::clone(&service), Arc::clone(&store), retention, stop.clone()));
         tasks.spawn(upkeep::sweep(Arc::clone(&store), retention, stop.clone()));
-        Self { routes, store, stop, tasks }
+        Self { service, routes, store, stop, tasks }
+    }
+
+    /// The timeline service over the same timelines. Its streams end when `stop` is cancelled.
+    pub fn timeline_api(&self, stop: CancellationToken) -> Arc<TimelineApi> {
+        let (service, routes) = (Arc::clone(&self.service), Arc::clone(&self.routes));
+        let watchers = Arc::clone(&service.watchers);
+        TimelineApi::new(Arc::clone(&self.store), Arc::new(TimelineHost { service, routes }), watchers, stop)
     }
 
     /// Whether a route can be reached.
@@ -118,5 +128,23 @@ impl ImService {
         self.tasks.close();
         self.tasks.wait().await;
         self.store.close().await;
+    }
+}
+
+/// What the timeline service needs of this im-service.
+struct TimelineHost {
+    service: Arc<Service>,
+    routes: Arc<Routes>,
+}
+
+#[async_trait]
+impl Host for TimelineHost {
+    fn announce(&self, push: Push) {
+        self.service.watchers.wake(push.targets.iter().map(|target| &target.user));
+        self.routes.tell(None, &Tell::Push(push));
+    }
+
+    async fn admit_members(&self, group: &GroupId, members: &[UserId]) -> Result<(), Refusal> {
+        self.service.admit_members(group, members).await
     }
 }

@@ -14,6 +14,7 @@ pub mod accounts;
 pub mod app;
 pub mod backend;
 mod lanes;
+mod registry;
 mod routes;
 pub mod server;
 mod service;

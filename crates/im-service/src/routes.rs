@@ -1,14 +1,15 @@
-//! The links to the routes, master first. Requests come in on any of them; what others are told
-//! goes out over the link on which the cause came, else over the first that is up.
+//! The links to the routes. Requests come in on any of them; what others are told goes out over the
+//! link on which the cause came, else over the one that [`RouteLinks`] picks. While routes do not hold
+//! the same logins (one has just come back, or a gate reaches only one of them), it goes out over all:
+//! a receiver that is told twice knows it by the place.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use im_link::{Handler, Link, LinkEnd, PushError};
+use im_link::{Handler, Link, LinkEnd, PushError, RouteLinks};
 use im_proto::client::Command;
 use im_proto::link::{Forward, LinkCommand};
 use im_proto::{Refusal, RefusalCode};
-use parking_lot::RwLock;
 use proto_codec::{Codec, Flags, Frame};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -18,46 +19,40 @@ use crate::service::{Outcome, Service, Tell};
 
 /// The routes of this im-service.
 #[derive(Debug)]
-pub(crate) struct Routes(RwLock<Vec<Option<Link>>>);
+pub(crate) struct Routes(RouteLinks<()>);
 
 impl Routes {
     pub(crate) fn new(count: usize) -> Self {
-        Self(RwLock::new(vec![None; count]))
+        Self(RouteLinks::new(count))
     }
 
     /// Whether any is up.
     pub(crate) fn is_up(&self) -> bool {
-        self.first().is_some()
-    }
-
-    fn first(&self) -> Option<Link> {
-        self.0.read().iter().flatten().find(|link| !link.is_closed()).cloned()
-    }
-
-    fn set(&self, index: usize, link: Option<Link>) {
-        if let Some(slot) = self.0.write().get_mut(index) {
-            *slot = link;
-        }
-    }
-
-    /// Clears the slot unless a newer link has taken it.
-    fn clear(&self, index: usize, link: &Link) {
-        if let Some(slot) = self.0.write().get_mut(index) {
-            slot.take_if(|known| known.id() == link.id());
-        }
+        self.0.sender().is_some()
     }
 
     /// Tells others, over `preferred` where it is still up. What is lost here is noticed with the
     /// next heartbeat.
     pub(crate) fn tell(&self, preferred: Option<&Link>, tell: &Tell) {
-        let link = preferred.filter(|link| !link.is_closed()).cloned().or_else(|| self.first());
-        let told = link.ok_or(PushError::Closed).and_then(|link| match tell {
-            Tell::Push(push) => link.tell(LinkCommand::Push, push),
-            Tell::Relay(relay) => link.tell(LinkCommand::Relay, relay),
-        });
-        if told.is_err() {
-            metrics::counter!("sim_service_notifies_dropped_total").increment(1);
+        if !self.0.is_even() {
+            return self.0.for_each(|route| count_lost(send(&route.link, tell)));
         }
+        let link = preferred.filter(|link| !link.is_closed()).cloned();
+        let link = link.or_else(|| self.0.sender().map(|route| route.link.clone()));
+        count_lost(link.ok_or(PushError::Closed).and_then(|link| send(&link, tell)));
+    }
+}
+
+fn send(link: &Link, tell: &Tell) -> Result<(), PushError> {
+    match tell {
+        Tell::Push(push) => link.tell(LinkCommand::Push, push),
+        Tell::Relay(relay) => link.tell(LinkCommand::Relay, relay),
+    }
+}
+
+fn count_lost(told: Result<(), PushError>) {
+    if told.is_err() {
+        metrics::counter!("sim_service_notifies_dropped_total").increment(1);
     }
 }
 
@@ -76,14 +71,30 @@ pub(crate) struct RouteHandler {
 
 impl Handler for RouteHandler {
     fn on_up(&self, link: &Link) {
-        self.routes.set(self.index, Some(link.clone()));
+        self.routes.0.up(self.index, link, ());
+        // There is nothing to register here: a route knows an im-service by its link.
+        self.routes.0.registered(self.index, link);
     }
 
     fn on_frame(&self, link: &Link, frame: Frame) {
-        if frame.command != LinkCommand::Forward.number() {
-            debug!(link = %link.id(), command = frame.command, "a command that this im-service does not know");
-            return;
+        match LinkCommand::from_number(frame.command) {
+            LinkCommand::Forward => self.on_request(link, &frame),
+            LinkCommand::RouteState => self.routes.0.heard(self.index, link, &frame),
+            _ => debug!(link = %link.id(), command = frame.command, "a command that this im-service does not know"),
         }
+    }
+
+    fn on_tick(&self, link: &Link, _now: Instant) {
+        self.routes.0.on_tick(self.index, link);
+    }
+
+    fn on_down(&self, link: &Link, _end: &LinkEnd) {
+        self.routes.0.down(self.index, link);
+    }
+}
+
+impl RouteHandler {
+    fn on_request(&self, link: &Link, frame: &Frame) {
         let request = match Codec::Binary.decode::<Forward>("Forward", &frame.body) {
             Ok(forward) => Request { forward, link: link.clone(), sequence: frame.sequence },
             Err(error) => {
@@ -100,14 +111,6 @@ impl Handler for RouteHandler {
         }
     }
 
-    fn on_tick(&self, _link: &Link, _now: Instant) {}
-
-    fn on_down(&self, link: &Link, _end: &LinkEnd) {
-        self.routes.clear(self.index, link);
-    }
-}
-
-impl RouteHandler {
     fn serve(&self, request: Request) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return request.finish(&self.routes, Err(RefusalCode::Busy.into()));

@@ -12,12 +12,15 @@ use im_link::tls::{CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_runtime::{Context, admin, http, settings};
+use im_timeline_api::Auth;
 use tokio::net::TcpListener;
 use tokio::time::interval;
+use tracing::{info, warn};
 
 use crate::accounts::{self, Accounts, AccountsConfig};
 use crate::app::{ImService, ImServiceConfig};
 use crate::backend::{Backend, OpenedStore};
+use crate::registry::{self, Instance};
 use crate::service::ServiceConfig;
 use crate::upkeep::Retention;
 
@@ -30,12 +33,33 @@ settings! {
         pub region: String = "local",
         /// The routes of the region, master first.
         pub routes: Vec<String> = "127.0.0.1:8920",
-        /// Where accounts are served over HTTP: /user/register, /user/login and the rest.
+        /// Where accounts (/user/register, /user/login and the rest) and the timeline service (/timeline/send and
+        /// the rest, /openapi.json, a page at /) are served over HTTP.
         pub http_listen: SocketAddr = "127.0.0.1:8000",
         /// Whether http_listen may be reached from other machines although it speaks plain HTTP, because
         /// something in front of it terminates TLS. Passwords pass here. Failed logins are then counted per user
         /// and no longer per address, which would be that of the thing in front for everybody.
         pub http_behind_tls: bool = "false",
+        /// Where the timeline service answers over gRPC: timeline.v1.Timeline.
+        pub grpc_listen: SocketAddr = "127.0.0.1:9000",
+        /// Whether grpc_listen may be reached from other machines although it speaks plain HTTP/2, because
+        /// something in front of it terminates TLS. Service tokens pass here.
+        pub grpc_behind_tls: bool = "false",
+        /// File of the tokens by which business systems use the timeline service, one per line, at least 32
+        /// characters each. Without it nobody may.
+        pub service_tokens: Option<PathBuf> = "",
+        /// Whether the timeline service does without tokens: then whoever reaches its ports, which must be on
+        /// loopback, acts for every user. For development.
+        pub timeline_open: bool = "false",
+        /// Addresses of an etcd, http://host:port, in which the timeline service is registered in the layout of
+        /// go-kratos; none leaves that out.
+        pub etcd: Vec<String> = "",
+        /// The service's name in etcd; the instance is `name`.
+        pub etcd_service: String = "timeline",
+        /// Where others reach http_listen, host:port, where that is not the address itself.
+        pub advertise_http: Option<String> = "",
+        /// The same for grpc_listen.
+        pub advertise_grpc: Option<String> = "",
         /// Where it answers operators over HTTP: /healthz, /readyz, /metrics.
         pub admin_listen: SocketAddr = "127.0.0.1:8931",
         /// What keeps the timelines: embedded (the default) or sqlite.
@@ -84,6 +108,13 @@ impl ImServiceSettings {
                 self.http_listen
             );
         }
+        if !self.grpc_listen.ip().is_loopback() && !self.grpc_behind_tls {
+            bail!(
+                "grpc_listen {} can be reached from other machines and speaks plain HTTP/2; \
+                 set grpc_behind_tls = true if something in front of it terminates TLS",
+                self.grpc_listen
+            );
+        }
         let link = CertFiles { cert: self.link_cert.clone(), key: self.link_key.clone() };
         Ok(ImServiceConfig {
             name: self.name.clone(),
@@ -102,6 +133,29 @@ impl ImServiceSettings {
         })
     }
 
+    /// Who may use the timeline service.
+    fn timeline_auth(&self) -> anyhow::Result<Auth> {
+        if self.timeline_open {
+            if self.service_tokens.is_some() {
+                bail!("timeline_open and service_tokens contradict each other");
+            }
+            for listen in [self.http_listen, self.grpc_listen] {
+                if !listen.ip().is_loopback() {
+                    bail!("timeline_open lets everybody act for every user, and {listen} is not on loopback");
+                }
+            }
+            warn!("the timeline service asks for no token (timeline_open): whoever reaches it acts for every user");
+            return Ok(Auth::Open);
+        }
+        match &self.service_tokens {
+            Some(path) => Auth::from_file(path).context("load service_tokens"),
+            None => {
+                info!("the timeline service lets nobody in: there is no service_tokens file");
+                Ok(Auth::Tokens(Vec::new()))
+            }
+        }
+    }
+
     fn accounts_config(&self) -> AccountsConfig {
         AccountsConfig {
             access_lifetime: self.access_lifetime,
@@ -115,6 +169,7 @@ impl ImServiceSettings {
 pub struct ImServiceServer {
     service: Arc<ImService>,
     http_addr: SocketAddr,
+    grpc_addr: SocketAddr,
     admin_addr: SocketAddr,
 }
 
@@ -125,9 +180,10 @@ impl ImServiceServer {
         network: Arc<dyn Network>,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        let config = settings.config()?;
+        let (config, timeline_auth) = (settings.config()?, settings.timeline_auth()?);
         let signer = keys::load_or_create(&settings.token_keys).context("load the token keys")?;
         let (http_listener, http_addr) = bind("http_listen", settings.http_listen).await?;
+        let (grpc_listener, grpc_addr) = bind("grpc_listen", settings.grpc_listen).await?;
         let (admin_listener, admin_addr) = bind("admin_listen", settings.admin_listen).await?;
         let OpenedStore { store, watch: store_watch } = settings.store.open(&settings.data).await?;
 
@@ -145,23 +201,48 @@ impl ImServiceServer {
         if settings.http_behind_tls {
             accounts_router = accounts::behind_proxy(accounts_router);
         }
+        let api = service.timeline_api(shutdown.child_token());
+        let router = accounts_router.merge(im_timeline_api::http::router(Arc::clone(&api), timeline_auth.clone()));
+        shutdown.spawn_vital("HTTP listener", http::serve(http_listener, router, HTTP_LIMITS, shutdown.begun()));
+        let is_ready = {
+            let readiness = readiness.clone();
+            move || readiness.unmet().is_empty()
+        };
         shutdown.spawn_vital(
-            "accounts listener",
-            http::serve(http_listener, accounts_router, HTTP_LIMITS, shutdown.begun()),
+            "gRPC listener",
+            im_timeline_api::grpc::serve(grpc_listener, api, timeline_auth, is_ready, shutdown.begun()),
         );
         shutdown.spawn_vital(
             "im-service admin listener",
             admin::serve(admin_listener, readiness.clone(), metrics.clone(), axum::Router::new(), shutdown.begun()),
         );
+        let etcd = registry::etcd_addresses(&settings.etcd)?;
+        if !etcd.is_empty() {
+            let at = |said: &Option<String>, address: SocketAddr| said.clone().unwrap_or_else(|| address.to_string());
+            let instance = Instance {
+                name: settings.etcd_service.clone(),
+                id: settings.name.clone(),
+                endpoints: vec![
+                    format!("http://{}", at(&settings.advertise_http, http_addr)),
+                    format!("grpc://{}", at(&settings.advertise_grpc, grpc_addr)),
+                ],
+            };
+            shutdown.spawn(instance.keep(etcd, shutdown.child_token()));
+        }
         shutdown.spawn_vital("store watch", watch(Arc::clone(&service), store_watch, context.clone()));
-        tracing::info!(accounts = %http_addr, admin = %admin_addr, data = %settings.data.display(),
+        info!(http = %http_addr, grpc = %grpc_addr, admin = %admin_addr, data = %settings.data.display(),
             "the im-service listens");
-        Ok(Self { service, http_addr, admin_addr })
+        Ok(Self { service, http_addr, grpc_addr, admin_addr })
     }
 
-    /// Where accounts are served.
+    /// Where accounts and the timeline service are served over HTTP.
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// Where the timeline service is served over gRPC.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
     }
 
     /// Where it answers operators.

@@ -15,6 +15,7 @@ use im_proto::limits::PAGE_ROWS_MAX;
 use im_proto::link::{Forward, Push, Relay};
 use im_proto::{ConversationId, Refusal, RefusalCode, UserId};
 use im_timeline::{CommitError, HistoryRange, Store, StoreError};
+use im_timeline_api::Watchers;
 use proto_codec::{Bytes, BytesMut, Codec, Decode, DecodeError, Encode};
 use tracing::error;
 
@@ -38,6 +39,8 @@ pub(crate) struct Service {
     groups: groups::Groups,
     known_users: Option<known_users::KnownUsers>,
     pub(crate) fetched: Fetched,
+    /// Streams of the timeline service, which are told of messages like gates are.
+    pub(crate) watchers: Arc<Watchers>,
 }
 
 /// What a request leads to: an answer for the one who asked, and something to tell others.
@@ -76,6 +79,7 @@ impl Service {
             groups: groups::Groups::new(Arc::clone(&store)),
             known_users: config.known_users_only.then(|| known_users::KnownUsers::new(Arc::clone(&store))),
             fetched: Fetched::default(),
+            watchers: Arc::default(),
             store,
         }
     }

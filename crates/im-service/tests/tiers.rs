@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::{EPOCH, at, config, send, to, user};
-use gate::{Encryption, Gate, GateConfig, GateSessionConfig};
+use gate::{Door, Encryption, Gate, GateConfig, GateSessionConfig, Limits};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::MemoryNetwork;
 use im_link::tls::LinkTls;
@@ -22,7 +22,7 @@ use im_proto::{BootId, DeviceId, Refusal, RefusalCode as Code, Seq};
 use im_service::ImService;
 use im_timeline::{Disk, MemoryOptions, MemoryStore};
 use proto_codec::{Bytes, BytesMut, Codec, CodecId, Decode, Encode, Flags, Frame, Hop, Preamble};
-use route::{Route, RouteConfig};
+use route::{Peers, Route, RouteConfig};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -44,6 +44,7 @@ async fn route(network: &Arc<dyn Network>, name: &str) -> Route {
         link: LinkConfig::default(),
         link_in_flight_max: 1000,
         request_timeout: Duration::from_secs(4),
+        peers: Peers::default(),
     };
     Route::start(config, Arc::clone(network)).await.unwrap()
 }
@@ -66,6 +67,7 @@ impl World {
                 region: "here".into(),
                 boot: BootId(n),
                 client_listen: format!("g{n}"),
+                door: Door::default(),
                 routes: routes(),
                 verifier: Verifier::new([signer.public_key().clone()]).unwrap(),
                 client_tls: None,
@@ -78,6 +80,7 @@ impl World {
                 client_in_flight_max: 64,
                 link_in_flight_max: 1000,
                 request_timeout: Duration::from_secs(5),
+                limits: Limits::default(),
             };
             gates.push(Gate::start(config, Arc::clone(&network)).await.unwrap());
         }

@@ -148,6 +148,19 @@ pub enum CloseReason {
     Idle,
     /// Told by the server.
     Kicked(KickReason),
+    /// The gate is going away.
+    Draining,
+}
+
+/// The server's own wish to end a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dismissal {
+    /// The login is over.
+    Kick(KickReason),
+    /// The gate is going away; the login may go on elsewhere.
+    Drain,
+    /// The client goes on asking although it is refused again and again.
+    Flood,
 }
 
 impl GateSession {
@@ -407,8 +420,12 @@ impl GateSession {
     }
 
     /// The server ends this connection.
-    pub fn on_kick(&mut self, reason: KickReason) -> Action {
-        self.close(CloseReason::Kicked(reason))
+    pub fn on_dismissal(&mut self, dismissal: Dismissal) -> Action {
+        self.close(match dismissal {
+            Dismissal::Kick(reason) => CloseReason::Kicked(reason),
+            Dismissal::Drain => CloseReason::Draining,
+            Dismissal::Flood => CloseReason::Protocol(0, 0, RefusalCode::RateLimited.into()),
+        })
     }
 
     fn refuse_and_close(&mut self, frame: &Frame, refusal: Refusal) -> Action {

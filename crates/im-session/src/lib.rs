@@ -5,6 +5,9 @@
 //! * [`client`]: the client's side, and the machine that keeps a timeline in step.
 //! * [`in_flight`]: requests that wait for their answer.
 //! * [`keep_alive`]: who has been silent for how long.
+//! * [`peer_clock`]: how far another machine's clock is from this one's.
+//! * [`route_choice`]: which route a sender uses.
+//! * [`route_role`]: which route is master.
 //! * [`route_table`]: which login of which user is on which gate.
 //! * [`affinity`]: which im-service gets a request.
 //! * [`backoff`]: how long to wait before the next try.
@@ -20,11 +23,17 @@ pub mod fuzzing;
 pub mod gate_session;
 pub mod in_flight;
 pub mod keep_alive;
+pub mod peer_clock;
+pub mod route_choice;
+pub mod route_role;
 pub mod route_table;
 
-pub use affinity::Affinity;
+pub use affinity::{Affinity, user_hash};
 pub use backoff::Backoff;
-pub use gate_session::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
+pub use gate_session::{Action, CloseReason, Dismissal, EncryptionPolicy, GateSession, GateSessionConfig};
 pub use in_flight::InFlight;
 pub use keep_alive::{LinkHealth, LinkStep};
-pub use route_table::{RouteTable, Superseded};
+pub use peer_clock::PeerClock;
+pub use route_choice::RouteChoice;
+pub use route_role::{Role, RouteRole};
+pub use route_table::{RouteTable, Superseded, Turned};

@@ -4,17 +4,41 @@
 //! Fencing: a login is known by the gate's boot id and the session id together, and each entry
 //! remembers over which link it was registered last. So a late goodbye of an old login, of an old
 //! run of a gate, or of a link that was replaced meanwhile, never removes a newer login.
+//!
+//! Of two logins of one device the later one stays. At one gate that is the one with the greater id.
+//! At two gates the times of the logins decide, both by this route's clock: gates tell times of a
+//! clock of their own that is never set, and [`PeerClock`] knows how far it is from ours. So it matters
+//! neither in which order the two were heard of, live or when a gate registers again, nor what time of
+//! day the machines believe it is. What is left is the delay of each link's fastest frame: logins
+//! closer together than that are taken in the order of their arrival.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use im_proto::link::{SessionDown, SessionKey, SessionUp};
 use im_proto::{BootId, DeviceId, SessionId, UserId};
+
+use crate::affinity::user_hash;
+use crate::peer_clock::PeerClock;
 
 /// The table of one route. `L` names a link and is never used again for another link.
 #[derive(Debug)]
 pub struct RouteTable<L> {
     users: HashMap<UserId, Vec<Login<L>>>,
     links: HashMap<L, Gate>,
+    /// Where this route's own clock begins.
+    origin: Instant,
+    /// Users who have come or gone since somebody asked.
+    turned: Vec<Turned>,
+}
+
+/// A user has come online, or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// The user, by [`user_hash`].
+    pub user: u64,
+    /// Whether there is a login now.
+    pub is_online: bool,
 }
 
 /// One login as the table keeps it.
@@ -26,12 +50,15 @@ pub struct Login<L> {
     pub key: SessionKey,
     /// On what device.
     pub device: DeviceId,
+    /// By the gate's clock.
     since_ms: u64,
 }
 
 #[derive(Debug)]
 struct Gate {
     boot: BootId,
+    /// From the first frame that tells a time; each login's announcement does.
+    clock: Option<PeerClock>,
     sessions: HashMap<SessionId, UserId>,
 }
 
@@ -44,16 +71,25 @@ pub struct Superseded<L> {
     pub session: SessionId,
 }
 
-impl<L: Copy + Eq + std::hash::Hash> Default for RouteTable<L> {
-    fn default() -> Self {
-        Self { users: HashMap::new(), links: HashMap::new() }
-    }
-}
-
 impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
+    /// One that holds nobody.
+    pub fn new(now: Instant) -> Self {
+        Self { users: HashMap::new(), links: HashMap::new(), origin: now, turned: Vec::new() }
+    }
+
     /// A gate's link came up. Its sessions follow one by one.
     pub fn gate_up(&mut self, link: L, boot: BootId) {
-        self.links.insert(link, Gate { boot, sessions: HashMap::new() });
+        self.links.insert(link, Gate { boot, clock: None, sessions: HashMap::new() });
+    }
+
+    /// A gate says what its clock shows.
+    pub fn clock(&mut self, now: Instant, link: L, gate_ms: u64) {
+        let now_ms = now.saturating_duration_since(self.origin).as_millis() as u64;
+        let Some(gate) = self.links.get_mut(&link) else { return };
+        match &mut gate.clock {
+            Some(clock) => clock.heard(now, now_ms, gate_ms),
+            none => *none = Some(PeerClock::new(now, now_ms, gate_ms)),
+        }
     }
 
     /// A gate's link went down: what was registered over it and nowhere later is forgotten.
@@ -66,7 +102,8 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
 
     /// A user logged in, or a gate registers again after its link was replaced. Of two logins of
     /// one device the later stays; the other one is given back.
-    pub fn session_up(&mut self, link: L, up: SessionUp) -> Option<Superseded<L>> {
+    pub fn session_up(&mut self, now: Instant, link: L, up: SessionUp) -> Option<Superseded<L>> {
+        self.clock(now, link, up.since_ms);
         let gate = self.links.get_mut(&link)?;
         let login = Login {
             link,
@@ -75,7 +112,11 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
             since_ms: up.since_ms,
         };
         gate.sessions.insert(up.session, up.user.clone());
-        let logins = self.users.entry(up.user.clone()).or_default();
+        let links = &self.links;
+        let logins = self.users.entry(up.user.clone()).or_insert_with(|| {
+            self.turned.push(Turned { user: user_hash(&up.user), is_online: true });
+            Vec::new()
+        });
         // The same login over a newer link: only the link changes.
         if let Some(known) = logins.iter_mut().find(|known| known.key == login.key) {
             let old = std::mem::replace(&mut known.link, link);
@@ -88,9 +129,12 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
             logins.push(login);
             return None;
         };
-        // Two clocks may agree to the millisecond; the key then decides, on every route alike.
-        let age = |login: &Login<L>| (login.since_ms, login.key.boot, login.key.session);
-        let loser = if age(&login) >= age(rival) { std::mem::replace(rival, login) } else { login };
+        let is_later = if login.key.boot == rival.key.boot {
+            login.key.session > rival.key.session
+        } else {
+            here_ms(links, &login) >= here_ms(links, rival)
+        };
+        let loser = if is_later { std::mem::replace(rival, login) } else { login };
         self.unlink(loser.link, loser.key.session);
         Some(Superseded { link: loser.link, session: loser.key.session })
     }
@@ -104,6 +148,16 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
     /// Where a user is online.
     pub fn logins(&self, user: &UserId) -> &[Login<L>] {
         self.users.get(user).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every user who is online, by [`user_hash`].
+    pub fn users(&self) -> impl Iterator<Item = u64> {
+        self.users.keys().map(user_hash)
+    }
+
+    /// Who has come or gone since this was asked last, in order. Whoever changes the table asks.
+    pub fn take_turned(&mut self) -> Vec<Turned> {
+        std::mem::take(&mut self.turned)
     }
 
     /// How many users are online.
@@ -127,17 +181,31 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
         logins.retain(|login| !gone(login));
         if logins.is_empty() {
             self.users.remove(user);
+            self.turned.push(Turned { user: user_hash(user), is_online: false });
         }
     }
+}
+
+/// When a login began, by this route's clock.
+fn here_ms<L: Eq + std::hash::Hash>(links: &HashMap<L, Gate>, login: &Login<L>) -> i64 {
+    // A login is forgotten with its link, and has told a time itself.
+    links.get(&login.link).and_then(|gate| gate.clock.as_ref()).map_or(i64::MIN, |clock| clock.here_ms(login.since_ms))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::time::Duration;
+
     use im_proto::client::Platform;
 
     use super::*;
+
+    fn table() -> (RouteTable<u32>, Instant) {
+        let now = Instant::now();
+        (RouteTable::new(now), now)
+    }
 
     fn user() -> UserId {
         UserId::new("a").unwrap()
@@ -163,12 +231,12 @@ mod tests {
 
     #[test]
     fn a_late_goodbye_never_removes_a_newer_login() {
-        let mut table = RouteTable::default();
+        let (mut table, now) = table();
         table.gate_up(1, BootId(10));
         table.gate_up(2, BootId(20));
-        assert_eq!(table.session_up(1, up(1, "phone", 100)), None);
+        assert_eq!(table.session_up(now, 1, up(1, "phone", 100)), None);
         let old = Superseded { link: 1, session: SessionId(1) };
-        assert_eq!(table.session_up(2, up(1, "phone", 200)), Some(old));
+        assert_eq!(table.session_up(now, 2, up(1, "phone", 200)), Some(old));
         table.session_down(1, &down(1));
         assert_eq!(sessions(&table), [(2, 20, 1)]);
         table.gate_down(1);
@@ -179,22 +247,22 @@ mod tests {
 
     #[test]
     fn an_old_run_of_a_gate_never_removes_the_new_runs_login() {
-        let mut table = RouteTable::default();
+        let (mut table, now) = table();
         table.gate_up(1, BootId(10));
-        table.session_up(1, up(7, "phone", 100));
+        table.session_up(now, 1, up(7, "phone", 100));
         table.gate_up(2, BootId(11));
-        assert!(table.session_up(2, up(7, "phone", 200)).is_some());
+        assert!(table.session_up(now, 2, up(7, "phone", 200)).is_some());
         table.gate_down(1);
         assert_eq!(sessions(&table), [(2, 11, 7)]);
     }
 
     #[test]
     fn a_replaced_link_takes_its_sessions_along() {
-        let mut table = RouteTable::default();
+        let (mut table, now) = table();
         table.gate_up(1, BootId(10));
-        table.session_up(1, up(7, "phone", 100));
+        table.session_up(now, 1, up(7, "phone", 100));
         table.gate_up(2, BootId(10));
-        assert_eq!(table.session_up(2, up(7, "phone", 100)), None);
+        assert_eq!(table.session_up(now, 2, up(7, "phone", 100)), None);
         table.gate_down(1);
         assert_eq!(sessions(&table), [(2, 10, 7)]);
         assert_eq!(table.logins_len(), 1);
@@ -204,21 +272,41 @@ mod tests {
     fn of_two_logins_of_one_device_the_later_stays_whichever_comes_first() {
         for (first, second) in [(up(1, "phone", 100), up(2, "phone", 200)), (up(2, "phone", 200), up(1, "phone", 100))]
         {
-            let mut table = RouteTable::default();
+            let (mut table, now) = table();
             table.gate_up(1, BootId(10));
-            table.session_up(1, first);
-            assert_eq!(table.session_up(1, second), Some(Superseded { link: 1, session: SessionId(1) }));
+            table.session_up(now, 1, first);
+            assert_eq!(table.session_up(now, 1, second), Some(Superseded { link: 1, session: SessionId(1) }));
             assert_eq!(sessions(&table), [(1, 10, 2)]);
             assert_eq!(table.logins_len(), 1);
         }
     }
 
     #[test]
-    fn devices_live_side_by_side() {
-        let mut table = RouteTable::default();
+    fn it_tells_who_came_and_who_went() {
+        let (mut table, now) = table();
+        let turned = |is_online| Turned { user: user_hash(&user()), is_online };
         table.gate_up(1, BootId(10));
-        table.session_up(1, up(1, "phone", 100));
-        table.session_up(1, up(2, "desk", 100));
+        table.gate_up(2, BootId(20));
+        table.session_up(now, 1, up(1, "phone", 100));
+        table.session_up(now, 2, up(1, "desk", 100));
+        assert_eq!(table.take_turned(), [turned(true)], "a second login changes nothing");
+        table.gate_down(1);
+        assert_eq!(table.take_turned(), []);
+        assert_eq!(table.users().collect::<Vec<_>>(), [user_hash(&user())]);
+        table.session_down(2, &down(1));
+        table.session_down(2, &down(1));
+        table.session_up(now, 2, up(2, "desk", 200));
+        table.gate_down(2);
+        assert_eq!(table.take_turned(), [turned(false), turned(true), turned(false)]);
+        assert_eq!(table.users().count(), 0);
+    }
+
+    #[test]
+    fn devices_live_side_by_side() {
+        let (mut table, now) = table();
+        table.gate_up(1, BootId(10));
+        table.session_up(now, 1, up(1, "phone", 100));
+        table.session_up(now, 1, up(2, "desk", 100));
         assert_eq!(table.logins_len(), 2);
         table.session_down(1, &down(1));
         assert_eq!(sessions(&table), [(1, 10, 2)]);
@@ -226,8 +314,68 @@ mod tests {
 
     #[test]
     fn a_session_of_an_unknown_link_is_passed_over() {
-        let mut table = RouteTable::<u32>::default();
-        assert_eq!(table.session_up(1, up(1, "phone", 100)), None);
+        let (mut table, now) = table();
+        assert_eq!(table.session_up(now, 1, up(1, "phone", 100)), None);
         assert_eq!(table.users_len(), 0);
+    }
+
+    /// Two gates, one link each, whose clocks differ by far more than the logins' distance. Their clocks
+    /// are known from frames that took 1 ms.
+    fn two_gates(ahead_ms: [u64; 2]) -> (RouteTable<u32>, Instant) {
+        let (mut table, start) = table();
+        for (link, ahead_ms) in [1, 2].into_iter().zip(ahead_ms) {
+            table.gate_up(link, BootId(u64::from(link) * 10));
+            table.clock(start + Duration::from_millis(1), link, ahead_ms);
+        }
+        (table, start)
+    }
+
+    /// A device leaves gate 1 and logs in at gate 2 half a second later: the second login stays, whatever
+    /// the clocks say, and in whatever order the two are heard of.
+    #[test]
+    fn clocks_that_differ_and_frames_that_overtake_change_nothing() {
+        for ahead_ms in [[0, 3000], [3000, 0], [1_000_000, 5]] {
+            let first = up(7, "phone", ahead_ms[0] + 1000);
+            let second = up(1, "phone", ahead_ms[1] + 1500);
+            let at = |start: Instant, ms| start + Duration::from_millis(ms);
+
+            let (mut table, start) = two_gates(ahead_ms);
+            assert_eq!(table.session_up(at(start, 1001), 1, first.clone()), None);
+            let gone = Some(Superseded { link: 1, session: SessionId(7) });
+            assert_eq!(table.session_up(at(start, 1501), 2, second.clone()), gone, "live, in order");
+            assert_eq!(sessions(&table), [(2, 20, 1)]);
+
+            let (mut table, start) = two_gates(ahead_ms);
+            assert_eq!(table.session_up(at(start, 1501), 2, second.clone()), None);
+            assert_eq!(table.session_up(at(start, 2400), 1, first.clone()), gone, "the first was held up");
+            assert_eq!(sessions(&table), [(2, 20, 1)]);
+
+            // The link of gate 1 breaks, which does not know yet that its login is dead, and comes back.
+            table.gate_down(1);
+            table.gate_up(3, BootId(10));
+            table.clock(at(start, 9001), 3, ahead_ms[0] + 9000);
+            let gone = Some(Superseded { link: 3, session: SessionId(7) });
+            assert_eq!(table.session_up(at(start, 9002), 3, first.clone()), gone, "registered again");
+            assert_eq!(sessions(&table), [(2, 20, 1)]);
+
+            // And a route that has just started hears of both in either order.
+            for order in [[1, 2], [2, 1]] {
+                let (mut table, start) = two_gates(ahead_ms.map(|ahead_ms| ahead_ms + 20_000));
+                for link in order {
+                    let again = if link == 1 { first.clone() } else { second.clone() };
+                    table.session_up(at(start, 5), link, again);
+                }
+                assert_eq!(sessions(&table), [(2, 20, 1)], "{order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_login_that_just_arrived_beats_one_as_old() {
+        let (mut table, start) = two_gates([0, 0]);
+        let now = start + Duration::from_millis(10);
+        assert_eq!(table.session_up(now, 2, up(1, "phone", 9)), None);
+        let gone = Some(Superseded { link: 2, session: SessionId(1) });
+        assert_eq!(table.session_up(now, 1, up(1, "phone", 9)), gone);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use im_proto::client::{Auth, Command, Empty, HandShake, KickReason, Platform};
 use im_proto::{DeviceId, Refusal, RefusalCode, SessionId, UserId};
-use im_session::{Action, CloseReason, EncryptionPolicy, GateSession, GateSessionConfig};
+use im_session::{Action, CloseReason, Dismissal, EncryptionPolicy, GateSession, GateSessionConfig};
 use proptest::prelude::*;
 use proto_codec::{Bytes, BytesMut, CodecId, Encode, Flags, Frame, FrameError, Hop, Preamble};
 
@@ -65,7 +65,7 @@ fn is_over(session: &mut GateSession, now: Instant) {
     assert!(!session.wants_frames() && !session.wants_preamble());
     assert_eq!(session.on_frame(now, auth_frame(9)), Action::None);
     assert_eq!(session.on_timeout(now + s(1000), &config()), Action::None);
-    assert_eq!(session.on_kick(KickReason::Revoked), Action::None);
+    assert_eq!(session.on_dismissal(Dismissal::Kick(KickReason::Revoked)), Action::None);
     assert_eq!(session.on_framing_error(FrameError::BadMagic), Action::None);
     assert_eq!(session.on_login(now, &config(), user(), SessionId(1), 0), Action::None);
     assert_eq!(session.on_login_refused(RefusalCode::BadToken.into()), Action::None);
@@ -180,7 +180,7 @@ fn a_kick_ends_any_step() {
     let now = Instant::now();
     for mut session in [GateSession::new(now, EncryptionPolicy::Off), greeted(now), open(now)] {
         let kicked = Action::Close(CloseReason::Kicked(KickReason::LoggedInElsewhere));
-        assert_eq!(session.on_kick(KickReason::LoggedInElsewhere), kicked);
+        assert_eq!(session.on_dismissal(Dismissal::Kick(KickReason::LoggedInElsewhere)), kicked);
         is_over(&mut session, now);
     }
     let mut session = GateSession::new(now, EncryptionPolicy::Off);
@@ -233,7 +233,7 @@ proptest! {
                 Input::Frame(command) => session.on_frame(now, frame(command, 3, &Empty {})),
                 Input::Login(true) => session.on_login(now, &config(), user(), SessionId(1), 0),
                 Input::Login(false) => session.on_login_refused(RefusalCode::BadToken.into()),
-                Input::Kick => session.on_kick(KickReason::Revoked),
+                Input::Kick => session.on_dismissal(Dismissal::Kick(KickReason::Revoked)),
                 Input::Pass(seconds) => {
                     now += s(seconds);
                     session.on_timeout(now, &config())

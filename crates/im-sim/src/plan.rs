@@ -24,15 +24,19 @@ pub const FAULTS_UNTIL: Duration = Duration::from_secs(12);
 /// reaches may be stale as well; the rest is for the backlog.
 pub const CONVERGENCE: Duration = Duration::from_secs(20);
 
-/// By how much the clocks of two gates differ at most, as those of machines that keep time do. Of two
-/// logins of one device the one with the later time stays, so a device must not come back at another
-/// gate within less than this; its shortest backoff sees to that.
-const CLOCKS_APART_MS_MAX: u64 = 40;
+/// By how much the clocks of two gates differ at most: far more than it takes a device to come back at
+/// the other gate. Which of its logins is the later one must not hang on what time of day gates believe
+/// it is.
+const CLOCKS_APART_MS_MAX: u64 = 5000;
 
 /// The gates.
 pub const GATES: [&str; 2] = ["gate-1", "gate-2"];
 /// The routes, master first.
 pub const ROUTES: [&str; 2] = ["route-1", "route-2"];
+/// The routes of the other region, master first, in a world of two.
+pub const FAR_ROUTES: [&str; 2] = ["route-3", "route-4"];
+/// The gate of the other region, in a world of two.
+pub const FAR_GATE: &str = GATES[1];
 /// The im-services; a world with one has the first.
 pub const SERVICES: [&str; 2] = ["service-1", "service-2"];
 /// Where the store lives when several im-services share it.
@@ -49,6 +53,8 @@ pub enum Scenario {
     OneService,
     /// Two im-services before one store, which may die as well.
     TwoServices,
+    /// Two regions: a gate and two routes in each, and the only im-service, with its store, in the first.
+    TwoRegions,
 }
 
 /// A world before it begins.
@@ -164,6 +170,11 @@ impl Plan {
         Self { planted, ..self }
     }
 
+    /// The routes of this world.
+    pub fn routes(&self) -> impl Iterator<Item = &'static str> {
+        routes(self.scenario)
+    }
+
     /// The im-services of this world.
     pub fn services(&self) -> &'static [&'static str] {
         services(self.scenario)
@@ -172,9 +183,14 @@ impl Plan {
 
 fn services(scenario: Scenario) -> &'static [&'static str] {
     match scenario {
-        Scenario::OneService => &SERVICES[..1],
+        Scenario::OneService | Scenario::TwoRegions => &SERVICES[..1],
         Scenario::TwoServices => &SERVICES,
     }
+}
+
+fn routes(scenario: Scenario) -> impl Iterator<Item = &'static str> {
+    let far: &[&str] = if scenario == Scenario::TwoRegions { &FAR_ROUTES } else { &[] };
+    ROUTES.iter().chain(far).copied()
 }
 
 impl DevicePlan {
@@ -289,10 +305,14 @@ fn pair(rng: &mut StdRng, scenario: Scenario) -> (Host, Host) {
     let mut one = |of: &[&str]| of.choose(rng).expect("a list that is not empty").to_string();
     let devices = DEVICES.map(|(_, device)| device);
     let (gate, route, service, device) = (one(&GATES), one(&ROUTES), one(services(scenario)), one(&devices));
-    match rng.random_range(0..3) {
+    let far = one(&FAR_ROUTES);
+    let has_far = scenario == Scenario::TwoRegions;
+    match rng.random_range(0..if has_far { 4 } else { 3 }) {
         0 => (device, gate),
+        1 if has_far && gate == FAR_GATE => (gate, far),
         1 => (gate, route),
-        _ => (route, service),
+        2 => (route, service),
+        _ => (far, route),
     }
 }
 
@@ -301,7 +321,7 @@ fn victims(rng: &mut StdRng, scenario: Scenario) -> Vec<Host> {
     let mut one = |of: &[&str]| vec![of.choose(rng).expect("a list that is not empty").to_string()];
     let (gate, service, device) = (one(&GATES), one(services(scenario)), one(&devices));
     let all = |of: &[&str]| of.iter().map(ToString::to_string).collect();
-    let tiers = [GATES, ROUTES].into_iter().flatten().chain(services(scenario).iter().copied());
+    let tiers = GATES.into_iter().chain(routes(scenario)).chain(services(scenario).iter().copied());
     match rng.random_range(0..15) {
         0..4 => service,
         4..6 => vec![ROUTES[0].into()],
@@ -312,6 +332,7 @@ fn victims(rng: &mut StdRng, scenario: Scenario) -> Vec<Host> {
         11 => all(services(scenario)),
         12 => tiers.map(ToString::to_string).collect(),
         13 if scenario == Scenario::TwoServices => vec![STORE.into()],
+        13 if scenario == Scenario::TwoRegions => vec![FAR_ROUTES[0].into()],
         _ => device,
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use gate::{Encryption, Gate, GateConfig};
+use gate::{Door, Encryption, Gate, GateConfig, Limits};
 use im_auth::{Signer, Verifier, keys};
 use im_link::tls::LinkTls;
 use im_link::{LinkConfig, Network};
@@ -14,15 +14,16 @@ use im_secure::IdentityKey;
 use im_service::{ImService, ImServiceConfig, Retention, ServiceConfig};
 use im_session::GateSessionConfig;
 use im_timeline::{Disk, MemoryOptions, MemoryStore, Store};
-use route::{Route, RouteConfig};
+use route::{PeerRoute, Peers, Route, RouteConfig};
 
 use crate::broken::Planted;
 use crate::log::{Event, EventLog};
 use crate::network::{BEGIN, SimNetwork};
-use crate::plan::{GATES, Plan, ROUTES, Scenario};
+use crate::plan::{FAR_GATE, FAR_ROUTES, GATES, Plan, ROUTES, Scenario};
 use crate::shared_store::{SharedStore, StoreSlot};
 
 const REGION: &str = "sim";
+const FAR_REGION: &str = "far";
 const CLIENT_PORT: u16 = 8910;
 const ROUTE_PORT: u16 = 8920;
 
@@ -85,6 +86,24 @@ impl Cluster {
         self.scenario
     }
 
+    fn is_far(&self, host: &str) -> bool {
+        self.scenario == Scenario::TwoRegions && (host == FAR_GATE || FAR_ROUTES.contains(&host))
+    }
+
+    fn region_of(&self, host: &str) -> &'static str {
+        if self.is_far(host) { FAR_REGION } else { REGION }
+    }
+
+    fn routes_of(&self, gate: &str) -> Vec<String> {
+        addresses(if self.is_far(gate) { &FAR_ROUTES } else { &ROUTES })
+    }
+
+    /// The routes that a route dials: the far ones dial the near ones.
+    fn peers_of(&self, route: &str) -> Vec<PeerRoute> {
+        let dialled: &[&str] = if self.is_far(route) { &ROUTES } else { &[] };
+        addresses(dialled).into_iter().map(|address| PeerRoute { region: REGION.into(), address }).collect()
+    }
+
     fn boot(&self) -> BootId {
         BootId(self.network.random())
     }
@@ -93,10 +112,11 @@ impl Cluster {
         self.log.note(Event::Started(name.into()));
         let config = GateConfig {
             name: name.into(),
-            region: REGION.into(),
+            region: self.region_of(name).into(),
             boot: self.boot(),
             client_listen: format!("0.0.0.0:{CLIENT_PORT}"),
-            routes: route_addresses(),
+            door: Door::default(),
+            routes: self.routes_of(name),
             verifier: Verifier::new([SIGNER.public_key().clone()])?,
             client_tls: None,
             link_tls: LinkTls::Plain,
@@ -112,6 +132,7 @@ impl Cluster {
             client_in_flight_max: 64,
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
+            limits: Limits::default(),
         };
         let clock = GATES.iter().zip(self.clocks).find(|(gate, _)| **gate == name).map_or(Duration::ZERO, |(_, by)| by);
         let _gate = Gate::start(config, self.network.ahead(clock).shared()).await?;
@@ -122,13 +143,14 @@ impl Cluster {
         self.log.note(Event::Started(name.into()));
         let config = RouteConfig {
             name: name.into(),
-            region: REGION.into(),
+            region: self.region_of(name).into(),
             boot: self.boot(),
             listen: format!("0.0.0.0:{ROUTE_PORT}"),
             link_tls: LinkTls::Plain,
             link: link_config(),
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
+            peers: Peers { routes: self.peers_of(name), tls: LinkTls::Plain },
         };
         let _route = Route::start(config, self.network.shared()).await?;
         std::future::pending().await
@@ -136,7 +158,7 @@ impl Cluster {
 
     pub(crate) async fn service(self, name: &'static str) -> turmoil::Result {
         self.log.note(Event::Started(name.into()));
-        if self.scenario == Scenario::OneService {
+        if self.scenario != Scenario::TwoServices {
             self.open_store().await;
         }
         let store = Arc::new(SharedStore::new(self.slot.clone()));
@@ -144,7 +166,7 @@ impl Cluster {
             name: name.into(),
             region: REGION.into(),
             boot: self.boot(),
-            routes: route_addresses(),
+            routes: addresses(&ROUTES),
             link_tls: LinkTls::Plain,
             link: link_config(),
             service: ServiceConfig { known_users_only: false },
@@ -169,8 +191,8 @@ impl Cluster {
     }
 }
 
-fn route_addresses() -> Vec<String> {
-    ROUTES.iter().map(|route| format!("{route}:{ROUTE_PORT}")).collect()
+fn addresses(routes: &[&str]) -> Vec<String> {
+    routes.iter().map(|route| format!("{route}:{ROUTE_PORT}")).collect()
 }
 
 fn link_config() -> LinkConfig {

@@ -17,7 +17,7 @@ use crate::check::{self, Violation};
 use crate::log::{Event, EventLog, Host, Line};
 use crate::network::BEGIN;
 use crate::panics;
-use crate::plan::{CONVERGENCE, DevicePlan, FAULTS_UNTIL, Fault, GATES, Plan, ROUTES, STORE, Scenario, Strike};
+use crate::plan::{CONVERGENCE, DevicePlan, FAULTS_UNTIL, Fault, GATES, Plan, STORE, Scenario, Strike};
 use crate::shared_store::EPOCH;
 use crate::tiers::Cluster;
 
@@ -150,7 +150,7 @@ impl World<'_> {
             let cluster = cluster.clone();
             sim.host(STORE, move || cluster.clone().store());
         }
-        for name in ROUTES {
+        for name in plan.routes() {
             let cluster = cluster.clone();
             sim.host(name, move || cluster.clone().route(name));
             hosts.push(name.into());
@@ -297,7 +297,7 @@ impl World<'_> {
             let is = self.down.insert(host.clone(), wanted).unwrap_or_default();
             if wanted && !is {
                 let has_store = match self.cluster.scenario() {
-                    Scenario::OneService => host == crate::plan::SERVICES[0],
+                    Scenario::OneService | Scenario::TwoRegions => host == crate::plan::SERVICES[0],
                     Scenario::TwoServices => *host == store,
                 };
                 if has_store {

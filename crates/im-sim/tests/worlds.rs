@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use im_sim::log::Event;
-use im_sim::plan::{DevicePlan, Fault, Plan, Scenario, Strike};
+use im_sim::plan::{DevicePlan, Fault, GATES, Plan, Scenario, Strike};
 use im_sim::world::{self, Outcome};
 
 /// Worlds of each kind in a usual run: under 40 s on two cores in a debug build.
@@ -23,6 +23,11 @@ fn one_im_service_that_takes_its_store_along() {
 #[test]
 fn two_im_services_before_one_store() {
     sweep(Scenario::TwoServices);
+}
+
+#[test]
+fn two_regions_and_the_im_service_in_one_of_them() {
+    sweep(Scenario::TwoRegions);
 }
 
 fn sweep(scenario: Scenario) {
@@ -93,7 +98,9 @@ impl Troubles {
 /// The same seed gives the same log, line by line and to the millisecond.
 #[test]
 fn a_seed_repeats() {
-    for (seed, scenario) in [(12, Scenario::OneService), (14, Scenario::OneService), (22, Scenario::TwoServices)] {
+    for (seed, scenario) in
+        [(12, Scenario::OneService), (14, Scenario::OneService), (22, Scenario::TwoServices), (5, Scenario::TwoRegions)]
+    {
         let plan = Plan::draw(setting("SIM_SEED").unwrap_or(seed), scenario);
         let lines = |outcome: Outcome| outcome.log.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (first, second) = (lines(world::run(&plan)), lines(world::run(&plan)));
@@ -104,21 +111,22 @@ fn a_seed_repeats() {
     }
 }
 
-/// Devices lose power and are back at once, perhaps at another gate, whose clock differs, while the
-/// gate before still holds their old login.
+/// Devices lose power and are back at once, perhaps at another gate, whose clocks (the time of day, and
+/// the one that began with the gate) are seconds behind, while the gate before still holds their old login.
 #[test]
 fn a_device_that_comes_back_at_once_stays() {
     for seed in 0..4 {
         let mut plan = Plan::draw(seed, Scenario::OneService);
-        plan.clocks = [Duration::from_millis(40), Duration::ZERO];
-        let times = (1..8).map(|round| Duration::from_millis(1500 * round));
-        plan.strikes = times
-            .flat_map(|from| {
-                let fault = |device: &DevicePlan| Fault::PowerLoss(vec![device.device.clone()]);
-                let strike = move |fault| Strike { from, until: from + Duration::from_millis(300), fault };
-                plan.devices.iter().map(fault).map(strike).collect::<Vec<_>>()
-            })
-            .collect();
+        plan.clocks = [Duration::from_secs(3), Duration::ZERO];
+        let younger = Fault::Kill(vec![GATES[1].into()]);
+        let younger = Strike { from: Duration::ZERO, until: Duration::from_secs(3), fault: younger };
+        let times = (3..8).map(|round| Duration::from_millis(1500 * round));
+        let returns = times.flat_map(|from| {
+            let fault = |device: &DevicePlan| Fault::PowerLoss(vec![device.device.clone()]);
+            let strike = move |fault| Strike { from, until: from + Duration::from_millis(300), fault };
+            plan.devices.iter().map(fault).map(strike).collect::<Vec<_>>()
+        });
+        plan.strikes = [younger].into_iter().chain(returns).collect();
         let outcome = world::run(&plan);
         assert!(outcome.violations.is_empty(), "{}", world::report(&plan, &outcome));
     }

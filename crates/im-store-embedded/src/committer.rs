@@ -1,7 +1,7 @@
 //! The committer: the one thread that writes.
 //!
 //! It takes everything that arrived while the last group was on its way to the disk, works it out as
-//! one [`Group`], commits that as one batch, waits for the disk, lets readers see it, and only then
+//! one [`Group`], commits that as one record, waits for the disk, lets readers see it, and only then
 //! answers. So one fsync serves all who wait, and what anybody was told, or could read, is durable.
 //!
 //! After the first failed commit nobody knows what the disk holds: the store is failed for good,
@@ -19,16 +19,16 @@ use im_timeline::{
 };
 use tokio::sync::oneshot;
 
+use crate::durable::Durable;
 use crate::group::{Group, Numbers, Trimmed};
 use crate::queue::Queue;
-use crate::tree::{Batch, Tree};
 
 /// Operations in one group at most. Far above what gathers during one fsync; it bounds the time
 /// between two fsyncs when a full queue is drained.
 const GROUP_LEN_MAX: usize = 2_048;
 /// Bytes in one group at most, as [`Op::bytes`] counts them.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How often the figures of the tree are told to the metrics.
+/// How often the figures are told to the metrics.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
 /// Something to be done in order, and whom to tell.
@@ -73,14 +73,15 @@ fn row_bytes(row: &DumpRow) -> usize {
 /// What the committer shares with the store's handle.
 pub(crate) struct Inbox {
     pub(crate) queue: Queue<Op>,
-    failed: OnceLock<StoreError>,
-    /// Batches that reached the disk.
+    /// Why nothing is stored any more; also set by whoever moves rows into the tree.
+    failed: Arc<OnceLock<StoreError>>,
+    /// Groups that reached the disk.
     pub(crate) commits: AtomicU64,
 }
 
 impl Inbox {
-    pub(crate) fn new(queue: Queue<Op>) -> Self {
-        Self { queue, failed: OnceLock::new(), commits: AtomicU64::new(0) }
+    pub(crate) fn new(queue: Queue<Op>, failed: Arc<OnceLock<StoreError>>) -> Self {
+        Self { queue, failed, commits: AtomicU64::new(0) }
     }
 
     /// Why the store is failed, if it is.
@@ -132,7 +133,7 @@ fn fail_op(op: Op, error: &StoreError) {
 }
 
 pub(crate) struct Committer {
-    tree: Arc<Tree>,
+    durable: Arc<Durable>,
     inbox: Arc<Inbox>,
     numbers: Numbers,
     answers: Vec<Answer>,
@@ -140,9 +141,9 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(tree: Arc<Tree>, inbox: Arc<Inbox>, heads_max: usize) -> Self {
+    pub(crate) fn new(durable: Arc<Durable>, inbox: Arc<Inbox>, heads_max: usize) -> Self {
         let numbers = Numbers::new(heads_max);
-        Self { tree, inbox, numbers, answers: Vec::new(), figures_told: Instant::now() }
+        Self { durable, inbox, numbers, answers: Vec::new(), figures_told: Instant::now() }
     }
 
     /// Runs until the queue is closed and drained, or the store has failed.
@@ -164,10 +165,10 @@ impl Committer {
         }
     }
 
-    /// One batch: all of `ops`, or up to an import, which goes alone.
+    /// One record: all of `ops`, or up to an import, which goes alone.
     fn group(&mut self, ops: &mut VecDeque<Op>) -> Result<(), StoreError> {
         let begin = Instant::now();
-        let mut group = Group::new(self.tree.view(), Batch::default(), &mut self.numbers);
+        let mut group = Group::new(self.durable.view(), Durable::builder(), &mut self.numbers);
         let mut appends = 0u32;
         while let Some(op) = ops.pop_front() {
             let answer = match op {
@@ -190,22 +191,21 @@ impl Committer {
                 break;
             }
         }
-        let batch = group.into_batch();
-        if !batch.is_empty() {
-            let rows = batch.len();
-            let sync = self.tree.commit(batch)?;
+        let rows = group.into_rows();
+        if !rows.is_empty() {
+            let rows_len = rows.len();
+            let sync = self.durable.commit(rows)?;
             self.inbox.commits.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("store_commits_total").increment(1);
             metrics::counter!("store_appends_total").increment(u64::from(appends));
             metrics::histogram!("store_group_appends").record(appends);
-            metrics::histogram!("store_group_rows").record(rows as f64);
+            metrics::histogram!("store_group_rows").record(rows_len as f64);
             metrics::histogram!("store_fsync_seconds").record(sync);
             metrics::histogram!("store_group_seconds").record(begin.elapsed());
         }
         for answer in self.answers.drain(..) {
             answer.send();
         }
-        self.tree.hold_memtables();
         self.numbers.shrink();
         Ok(())
     }
@@ -235,14 +235,15 @@ impl Committer {
         }
         self.figures_told = Instant::now();
         let depth = self.inbox.queue.depth();
-        let figures = self.tree.figures();
+        let figures = self.durable.figures();
         metrics::gauge!("store_queue_len").set(depth.len as f64);
         metrics::gauge!("store_queue_bytes").set(depth.bytes as f64);
-        metrics::gauge!("store_journal_bytes").set(figures.journal_bytes as f64);
-        metrics::gauge!("store_journals").set(figures.journals as f64);
-        metrics::gauge!("store_memtable_bytes").set(figures.memtable_bytes as f64);
-        metrics::gauge!("store_flushes_waiting").set(figures.flushes_waiting as f64);
+        metrics::gauge!("store_log_bytes").set(figures.log_bytes as f64);
+        metrics::gauge!("store_log_segments").set(figures.log_segments as f64);
+        metrics::gauge!("store_overlay_bytes").set(figures.overlay_bytes as f64);
+        metrics::gauge!("store_overlay_runs").set(figures.overlay_runs as f64);
         metrics::gauge!("store_tables").set(figures.tables as f64);
+        metrics::gauge!("store_tables_waiting").set(figures.tables_waiting as f64);
     }
 }
 

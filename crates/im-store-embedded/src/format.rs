@@ -10,12 +10,15 @@ use std::path::Path;
 use im_proto::Epoch;
 
 /// The format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT_KNOWN: u32 = 1;
+pub(crate) const FORMAT_KNOWN: u32 = 2;
+/// The first format with a commit log. One without is changed into one with when it is opened.
+const FORMAT_WITH_LOG: u32 = 2;
 
 const FIRST_WORDS: &str = "sim embedded store, format ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
+    pub(crate) version: u32,
     pub(crate) epoch: Epoch,
 }
 
@@ -26,8 +29,18 @@ pub(crate) enum FormatError {
 }
 
 impl Format {
+    /// Of a store that this version makes.
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self { version: FORMAT_KNOWN, epoch }
+    }
+
+    /// Whether the folder has a commit log.
+    pub(crate) fn has_log(self) -> bool {
+        self.version >= FORMAT_WITH_LOG
+    }
+
     pub(crate) fn encode(self) -> String {
-        let body = format!("{FIRST_WORDS}{FORMAT_KNOWN}\nepoch {}\n", self.epoch);
+        let body = format!("{FIRST_WORDS}{}\nepoch {}\n", self.version, self.epoch);
         let sum = checksum(body.as_bytes());
         format!("{body}checksum {sum:016x}\n")
     }
@@ -54,14 +67,17 @@ impl Format {
             .and_then(|epoch| epoch.parse().ok())
             .filter(|epoch| *epoch != 0)
             .ok_or(FormatError::Damaged("FORMAT has no epoch"))?;
-        Ok(Self { epoch: Epoch(epoch) })
+        Ok(Self { version, epoch: Epoch(epoch) })
     }
 
-    /// Writes it durably as a new file.
-    pub(crate) fn write(self, path: &Path) -> std::io::Result<()> {
-        let mut file = File::create_new(path)?;
+    /// Writes it durably into a folder, in place of an older one, whole or not at all.
+    pub(crate) fn write(self, dir: &Path) -> std::io::Result<()> {
+        let unfinished = dir.join("FORMAT.new");
+        let mut file = File::create(&unfinished)?;
         file.write_all(self.encode().as_bytes())?;
-        file.sync_all()
+        file.sync_all()?;
+        std::fs::rename(unfinished, dir.join("FORMAT"))?;
+        File::open(dir)?.sync_all()
     }
 }
 
@@ -76,13 +92,22 @@ mod tests {
 
     use super::*;
 
-    const GOLDEN: &str = "sim embedded store, format 1\nepoch 1700000000123\nchecksum db31578a50be37ba\n";
+    const GOLDEN: &str = "sim embedded store, format 2\nepoch 1700000000123\nchecksum e18174ecb528ee5d\n";
+    const GOLDEN_1: &str = "sim embedded store, format 1\nepoch 1700000000123\nchecksum db31578a50be37ba\n";
 
     #[test]
     fn golden_text() {
-        let format = Format { epoch: Epoch(1_700_000_000_123) };
+        let format = Format::new(Epoch(1_700_000_000_123));
         assert_eq!(format.encode(), GOLDEN);
         assert_eq!(Format::decode(GOLDEN.as_bytes()), Ok(format));
+        assert!(format.has_log());
+    }
+
+    #[test]
+    fn the_first_format_is_read_and_has_no_log() {
+        let format = Format::decode(GOLDEN_1.as_bytes()).unwrap();
+        assert_eq!(format, Format { version: 1, epoch: Epoch(1_700_000_000_123) });
+        assert!(!format.has_log());
     }
 
     #[test]
@@ -101,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_damage() {
-        let body = format!("{FIRST_WORDS}2\nsomething else altogether\n");
+        let body = format!("{FIRST_WORDS}3\nsomething else altogether\n");
         let text = format!("{body}checksum {:016x}\n", checksum(body.as_bytes()));
-        assert_eq!(Format::decode(text.as_bytes()), Err(FormatError::Newer(2)));
+        assert_eq!(Format::decode(text.as_bytes()), Err(FormatError::Newer(3)));
     }
 }

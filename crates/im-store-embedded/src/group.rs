@@ -1,7 +1,7 @@
 //! One group of changes on its way to the disk: the rules of appending, worked out in memory.
 //!
 //! The committer thread feeds it what it drained from the queue, one after another; every step sees
-//! what the steps before it did. Nothing here waits or writes: the outcome is one batch for the tree.
+//! what the steps before it did. Nothing here waits or writes: the outcome is one record for the commit log.
 //! A step that fails leaves nothing behind.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,8 @@ use im_timeline::{
 use crate::heads::Heads;
 use crate::read;
 use crate::rows::{self, EntryRow, HistoryRow, Key, KeyBuf, KeyRange, SentRow, damaged};
-use crate::tree::{Batch, View};
+use crate::run::RunBuilder;
+use crate::view::View;
 
 /// Rows that one step of a trim deletes at most, so that the appends behind it wait under a millisecond.
 const TRIM_STEP_ROWS: usize = 512;
@@ -73,7 +74,7 @@ pub(crate) struct Group<'a> {
     view: View,
     numbers: &'a mut Numbers,
     /// Rows that are new for certain: history, entries, idempotency rows of this group's appends.
-    batch: Batch,
+    rows: RunBuilder,
     /// Rows that may be written several times in a group; the last one counts.
     overlay: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// This group's own appends, so that a repeat within the group is found.
@@ -94,11 +95,11 @@ struct FirstTry {
 }
 
 impl<'a> Group<'a> {
-    pub(crate) fn new(view: View, batch: Batch, numbers: &'a mut Numbers) -> Self {
+    pub(crate) fn new(view: View, rows: RunBuilder, numbers: &'a mut Numbers) -> Self {
         Self {
             view,
             numbers,
-            batch,
+            rows,
             overlay: BTreeMap::new(),
             sent: AHashMap::new(),
             key: KeyBuf::default(),
@@ -106,16 +107,16 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// All changes of the group as one batch.
-    pub(crate) fn into_batch(self) -> Batch {
-        let mut batch = self.batch;
+    /// All changes of the group.
+    pub(crate) fn into_rows(self) -> RunBuilder {
+        let mut rows = self.rows;
         for (key, value) in self.overlay {
             match value {
-                Some(value) => batch.put(&key, &value),
-                None => batch.delete(&key),
+                Some(value) => rows.put(&key, &value),
+                None => rows.delete(&key),
             }
         }
-        batch
+        rows
     }
 
     pub(crate) fn append(&mut self, append: &Append) -> Result<Placed, AppendError> {
@@ -145,19 +146,19 @@ impl<'a> Group<'a> {
             payload: &append.payload,
         };
         history.encode(&mut self.value);
-        self.batch.put(self.key.history(&append.conversation, seq), &self.value);
+        self.rows.put(self.key.history(&append.conversation, seq), &self.value);
 
-        let peer = append.conversation.peer_of(&append.sender);
+        let peer = rows::peer_of(&append.conversation, &append.sender);
         let (mut sender_seq, mut receiver_seq) = (Seq::ZERO, Seq::ZERO);
         let mut places = Vec::with_capacity(append.recipients.len());
         for user in &*append.recipients {
             let place = numbers.users.next(user).ok_or_else(lost)?;
             EntryRow::encode(user, &append.conversation, seq, append.time_ms, &mut self.value);
-            self.batch.put(self.key.entry(user, place), &self.value);
+            self.rows.put(self.key.entry(user, place), &self.value);
             if *user == append.sender {
                 sender_seq = place;
             }
-            if peer.as_ref() == Some(user) {
+            if peer == Some(user.as_str()) {
                 receiver_seq = place;
             }
             places.push((user.clone(), place));
@@ -171,7 +172,7 @@ impl<'a> Group<'a> {
             time_ms: append.time_ms,
         };
         row.encode(&append.sender, &mut self.value);
-        self.batch.put(&sent_key, &self.value);
+        self.rows.put(&sent_key, &self.value);
 
         if seq == Seq(1)
             && let Some((smaller, bigger)) = append.conversation.users()

@@ -1,35 +1,38 @@
 //! The default store: timelines in a folder, nothing to install.
 //!
 //! ```text
-//!  append, commit ─▶ bounded queue ─▶ committer thread ─▶ one batch ─▶ fdatasync ─▶ publish ─▶ answers
+//!  append, commit ─▶ bounded queue ─▶ committer thread ─▶ log, fdatasync ─▶ publish ─▶ answers
 //!  sync, history  ─▶ bounded queue ─▶ reader threads   ─▶ the published view
+//!                                       mover thread   ─▶ from the log's rows in memory into the tree
 //! ```
 //!
 //! * `committer`: the one thread that writes; group commit.
-//! * `group`: the rules of appending, trimming, sweeping, worked out in memory for one batch.
-//! * `read` on `readers`: answers, each from one view of what is durable.
-//! * `rows`: the stored format. `tree`: the only file that knows fjall. `open`: opening a folder.
-//! * `memtables`: frees what the tree has flushed, off the committer's way.
+//! * `group`: the rules of appending, trimming, sweeping, worked out in memory for one group.
+//! * `durable`: what the disk has. `log`: the commit log. `run`: rows in memory. `tree`: the only file
+//!   that knows fjall. `view`: the rows in memory over the tree, as of one moment.
+//! * `read` on `readers`: answers, each from one view.
+//! * `rows`: the stored format. `open`: opening a folder. `journal`: a folder of the first format.
 //!
-//! What must not happen: an answer before the disk has the batch; a reader that sees what the disk may
-//! not have; a call into the tree from an async worker; a commit after a failed one. Above `tree`
-//! nobody knows how a batch gets to the disk, so a commit log of our own in front of the tree would
-//! change that file alone.
+//! What must not happen: an answer before the disk has the group; a reader that sees what the disk may
+//! not have; a call into the tree from an async worker; a commit after a failed one.
 
 mod committer;
+mod durable;
 mod format;
 mod group;
 mod heads;
 mod journal;
-mod memtables;
+mod log;
 mod open;
 mod options;
 mod queue;
 mod read;
 mod readers;
 mod rows;
+mod run;
 mod store;
 mod tree;
+mod view;
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,17 @@
-//! Opening a folder: lock, format, tree; and one clear line when it cannot be.
+//! Opening a folder: lock, format, tree, commit log; and one clear line when it cannot be.
 //!
 //! ```text
 //! DIR/LOCK            locked by the process that has the store open
 //! DIR/store/FORMAT    format and epoch
+//! DIR/store/log/      what was acked and is not in the tree yet
 //! DIR/store/tree/     fjall's files
 //! ```
 //!
 //! A new store is made as `DIR/store.new` and renamed when it is whole, so a crash while it is made
 //! leaves nothing that looks like a store.
+//!
+//! Format 1 had no log: every batch went through the tree's own journal, which the tree still replays.
+//! Such a folder gets an empty log, and then its new format, which older programs refuse.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -18,11 +22,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use im_proto::Epoch;
 
 use crate::committer::panic_text;
+use crate::durable::Durable;
 use crate::format::{Format, FormatError};
 use crate::journal;
+use crate::log::{Log, LogError, Recovered};
 use crate::options::Options;
 use crate::rows;
-use crate::tree::{self, Batch, Tree};
+use crate::tree::{self, Tree};
 
 /// Why a folder could not be opened. Every message is one line that names the folder and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +69,7 @@ pub enum OpenError {
 
 /// An opened folder. Dropping the lock file gives the folder free.
 pub(crate) struct Opened {
-    pub(crate) tree: Tree,
+    pub(crate) durable: Durable,
     pub(crate) epoch: Epoch,
     pub(crate) lock: File,
 }
@@ -83,7 +89,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(damaged("FORMAT is missing".to_owned())),
         Err(error) => return Err(io(error)),
     };
-    let Format { epoch } = Format::decode(&text).map_err(|error| match error {
+    let format = Format::decode(&text).map_err(|error| match error {
         FormatError::Newer(found) => {
             OpenError::NewerFormat { dir: dir.to_owned(), found, known: crate::format::FORMAT_KNOWN }
         }
@@ -99,13 +105,48 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         return Err(damaged(what));
     }
     let tree = open_tree(dir, &path, options)?;
-    let stored = catch_unwind(AssertUnwindSafe(|| tree.view().get(&rows::epoch_key())))
-        .map_err(|panic| damaged(panic_text(&*panic)))?
-        .map_err(|error| damaged(error.to_string()))?;
-    if stored.as_deref() != Some(&epoch.0.to_be_bytes()) {
+    let epoch = format.epoch;
+    if number(dir, &tree, &rows::epoch_key())? != Some(epoch.0) {
         return Err(damaged("FORMAT and tree belong to different stores".to_owned()));
     }
-    Ok(Opened { tree, epoch, lock })
+    let log = store.join("log");
+    if !format.has_log() {
+        add_log(&store, &log, &tree, epoch).map_err(io)?;
+    }
+    let applied = number(dir, &tree, &rows::applied_key())?.unwrap_or(0);
+    let Recovered { log, runs } = Log::recover(&log, epoch, applied).map_err(|error| match error {
+        LogError::Damaged(what) => damaged(what),
+        LogError::Io(error) => io(error),
+    })?;
+    Ok(Opened { durable: Durable::new(log, tree, runs, options.overlay_bytes), epoch, lock })
+}
+
+/// A number that the tree knows of the store itself.
+fn number(dir: &Path, tree: &Tree, key: &[u8]) -> Result<Option<u64>, OpenError> {
+    let damaged = |what: String| OpenError::Damaged { dir: dir.to_owned(), what };
+    let row = catch_unwind(AssertUnwindSafe(|| tree.view().get(key)))
+        .map_err(|panic| damaged(panic_text(&*panic)))?
+        .map_err(|error| damaged(error.to_string()))?;
+    let number = |row: &[u8]| row.try_into().map(u64::from_be_bytes);
+    row.map(|row| number(&row)).transpose().map_err(|_| damaged("a number of the store itself".to_owned()))
+}
+
+/// Makes a folder of format 1 one of the newest. Cut short, it is still one of format 1.
+fn add_log(store: &Path, log: &Path, tree: &Tree, epoch: Epoch) -> std::io::Result<()> {
+    tracing::info!(store = %store.display(), "the folder of an older version gets a commit log");
+    tree.flush().map_err(std::io::Error::other)?;
+    remove_dir(log)?;
+    Log::create(log, epoch)?;
+    sync_dir(store)?;
+    Format::new(epoch).write(store)
+}
+
+/// Removes a folder that was left unfinished, if there is one.
+fn remove_dir(dir: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
@@ -121,21 +162,16 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 fn create(dir: &Path, store: &Path, options: &Options) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { dir: dir.to_owned(), source };
     let new = dir.join("store.new");
-    match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
+    remove_dir(&new).map_err(io)?;
     fs::create_dir(&new).map_err(io)?;
     let epoch = new_epoch();
     {
         let tree = open_tree(dir, &new.join("tree"), options)?;
-        let mut batch = Batch::default();
-        batch.put(&rows::epoch_key(), &epoch.0.to_be_bytes());
-        tree.commit(batch).map_err(|error| io(std::io::Error::other(error)))?;
-        tree.flush().map_err(|error| io(std::io::Error::other(error)))?;
+        let rows = [(&rows::epoch_key()[..], Some(&epoch.0.to_be_bytes()[..]))];
+        tree.ingest(rows.into_iter()).map_err(|error| io(std::io::Error::other(error)))?;
     }
-    Format { epoch }.write(&new.join("FORMAT")).map_err(io)?;
-    sync_dir(&new).map_err(io)?;
+    Log::create(&new.join("log"), epoch).map_err(io)?;
+    Format::new(epoch).write(&new).map_err(io)?;
     fs::rename(&new, store).map_err(io)?;
     sync_dir(dir).map_err(io)
 }

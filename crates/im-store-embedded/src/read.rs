@@ -14,7 +14,7 @@ use im_timeline::{
 };
 
 use crate::rows::{self, EntryRow, HistoryRow, Key, KeyBuf, KeyRange, SentRow, damaged};
-use crate::tree::{Slice, View};
+use crate::view::{Slice, View};
 
 pub(crate) fn head(view: &View, user: &UserId) -> Result<SyncHead, StoreError> {
     let mut key = KeyBuf::default();

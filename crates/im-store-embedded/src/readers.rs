@@ -11,8 +11,9 @@ use im_timeline::StoreError;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::committer::panic_text;
+use crate::durable::Durable;
 use crate::queue::Queue;
-use crate::tree::{Tree, View};
+use crate::view::View;
 
 type Job = Box<dyn FnOnce(&View) + Send>;
 
@@ -23,7 +24,7 @@ pub(crate) struct Readers {
 
 impl Readers {
     pub(crate) fn start(
-        tree: &Arc<Tree>,
+        durable: &Arc<Durable>,
         threads: usize,
         reads_max: usize,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
@@ -31,10 +32,10 @@ impl Readers {
         let readers = Self { jobs: Arc::clone(&jobs), permits: Arc::new(Semaphore::new(reads_max.max(1))) };
         let mut handles = Vec::new();
         for _ in 0..threads.max(1) {
-            let (tree, jobs) = (Arc::clone(tree), Arc::clone(&jobs));
+            let (durable, jobs) = (Arc::clone(durable), Arc::clone(&jobs));
             let handle = std::thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
                 while let Some(job) = jobs.pop() {
-                    job(&tree.view());
+                    job(&durable.view());
                 }
             });
             match handle {

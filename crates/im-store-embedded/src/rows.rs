@@ -54,6 +54,11 @@ pub(crate) fn epoch_key() -> Vec<u8> {
     [&[META], &b"epoch"[..]].concat()
 }
 
+/// The row with the last record of the commit log that the tree has; see [`crate::log`].
+pub(crate) fn applied_key() -> Vec<u8> {
+    [&[META], &b"applied"[..]].concat()
+}
+
 /// A place in a user's timeline refers to its message by this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntryRow {
@@ -377,13 +382,17 @@ pub(crate) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(what.to_owned())
 }
 
-fn put_conversation(out: &mut Vec<u8>, user: &UserId, conversation: &ConversationId) {
-    let peer = match conversation.as_str().split_once(':') {
-        Some((smaller, bigger)) if smaller == user.as_str() => Some(bigger),
-        Some((smaller, bigger)) if bigger == user.as_str() => Some(smaller),
+/// Like [`ConversationId::peer_of`], without making an id.
+pub(crate) fn peer_of<'a>(conversation: &'a ConversationId, user: &UserId) -> Option<&'a str> {
+    match conversation.as_str().split_once(':')? {
+        (smaller, bigger) if smaller == user.as_str() => Some(bigger),
+        (smaller, bigger) if bigger == user.as_str() => Some(smaller),
         _ => None,
-    };
-    match peer {
+    }
+}
+
+fn put_conversation(out: &mut Vec<u8>, user: &UserId, conversation: &ConversationId) {
+    match peer_of(conversation, user) {
         Some(peer) => {
             out.push(ROW_FORMAT | PEER);
             put_text(out, peer);

@@ -18,13 +18,13 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::committer::{Committer, Inbox, Op};
+use crate::durable::Durable;
 use crate::open::{OpenError, Opened, open};
 use crate::options::Options;
 use crate::queue::{PushError, Queue};
 use crate::read;
 use crate::readers::Readers;
 use crate::rows::KeyBuf;
-use crate::tree::Tree;
 
 /// Rows that one step of a sweep looks at, so that the appends behind it wait about a millisecond.
 const SWEEP_STEP_ROWS: usize = 256;
@@ -41,7 +41,7 @@ pub struct EmbeddedStore {
 struct Running {
     committer: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
-    tree: Arc<Tree>,
+    background: Background,
     lock: File,
 }
 
@@ -63,16 +63,19 @@ pub const STALL_UNREADY: Duration = Duration::from_secs(5);
 pub const STALL_FATAL: Duration = Duration::from_secs(30);
 
 impl EmbeddedStore {
-    /// Opens the store in that folder, or makes one. Blocks: reopening after a crash replays the
-    /// journal, which takes a second or two.
+    /// Opens the store in that folder, or makes one. Blocks: the end of the commit log is replayed, which
+    /// takes up to a second or two.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
         let dir = dir.as_ref();
-        let Opened { tree, epoch, lock } = open(dir, options)?;
-        let tree = Arc::new(tree);
-        let inbox = Arc::new(Inbox::new(Queue::new(options.queue_len_max, options.queue_bytes_max)));
+        let Opened { durable, epoch, lock } = open(dir, options)?;
+        let durable = Arc::new(durable);
+        let queue = Queue::new(options.queue_len_max, options.queue_bytes_max);
+        let inbox = Arc::new(Inbox::new(queue, durable.failed()));
         let io = |source| OpenError::Io { dir: dir.to_owned(), source };
-        let (readers, reader_handles) = Readers::start(&tree, options.reader_threads, options.reads_max).map_err(io)?;
-        let committer = Committer::new(Arc::clone(&tree), Arc::clone(&inbox), options.heads_max);
+        let (readers, reader_handles) =
+            Readers::start(&durable, options.reader_threads, options.reads_max).map_err(io)?;
+        let background = Background::start(&durable).inspect_err(|_| readers.close()).map_err(io)?;
+        let committer = Committer::new(durable, Arc::clone(&inbox), options.heads_max);
         let committer = std::thread::Builder::new()
             .name("store-committer".to_owned())
             .spawn(move || committer.run())
@@ -82,14 +85,14 @@ impl EmbeddedStore {
             epoch,
             inbox,
             readers,
-            running: Arc::new(Mutex::new(Some(Running { committer, readers: reader_handles, tree, lock }))),
+            running: Arc::new(Mutex::new(Some(Running { committer, readers: reader_handles, background, lock }))),
         })
     }
 
-    /// The tree, while the store is open.
+    /// What is durable, while the store is open.
     #[cfg(test)]
-    pub(crate) fn tree(&self) -> Option<Arc<Tree>> {
-        self.running.lock().as_ref().map(|running| Arc::clone(&running.tree))
+    pub(crate) fn durable(&self) -> Option<Arc<Durable>> {
+        self.running.lock().as_ref().map(|running| Arc::clone(&running.background.durable))
     }
 
     /// How it is doing. Cheap; may be asked at any time.
@@ -98,7 +101,7 @@ impl EmbeddedStore {
         Health { failed: self.inbox.failure().cloned(), waiting: depth.len, stalled: depth.stalled }
     }
 
-    /// Batches that reached the disk since it was opened, one fsync each.
+    /// Groups that reached the disk since it was opened, one fsync each.
     pub fn commits(&self) -> u64 {
         self.inbox.commits.load(Ordering::Relaxed)
     }
@@ -260,16 +263,49 @@ impl Drop for EmbeddedStore {
 }
 
 fn end(running: &mut Option<Running>) {
-    let Some(Running { committer, readers, tree, lock }) = running.take() else {
+    let Some(Running { committer, readers, background, lock }) = running.take() else {
         return;
     };
-    for thread in readers.into_iter().chain([committer]) {
-        if thread.join().is_err() {
-            tracing::error!("a thread of the store panicked");
-        }
-    }
-    drop(tree);
+    // The others only after the committer, which may wait for them to make room.
+    readers.into_iter().chain([committer]).for_each(join);
+    background.durable.trim_log();
+    drop(background);
     drop(lock);
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the store panicked");
+    }
+}
+
+/// The threads that work on what is durable already. They end when this is dropped.
+struct Background {
+    durable: Arc<Durable>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    fn start(durable: &Arc<Durable>) -> std::io::Result<Self> {
+        let mut background = Self { durable: Arc::clone(durable), threads: Vec::new() };
+        background.spawn("store-mover", Durable::run_mover)?;
+        background.spawn("store-merger", Durable::run_merger)?;
+        Ok(background)
+    }
+
+    fn spawn(&mut self, name: &str, body: fn(&Durable)) -> std::io::Result<()> {
+        let durable = Arc::clone(&self.durable);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&durable))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.durable.close();
+        self.threads.drain(..).for_each(join);
+    }
 }
 
 /// See [`Change`].

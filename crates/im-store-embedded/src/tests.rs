@@ -14,9 +14,13 @@ use im_timeline::{
     Append, AppendError, Change, CommitError, DumpRow, Expect, LoadError, Record, Store, StoreError, Table,
 };
 
+use crate::durable::Durable;
+use crate::log::Fault;
 use crate::rows::KeyBuf;
-use crate::tree::Batch;
 use crate::{EmbeddedStore, Options};
+
+mod moves;
+mod upgrade;
 
 fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
@@ -40,20 +44,20 @@ fn message(number: u32) -> Append {
 async fn a_failed_commit_is_the_last() {
     let home = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(home.path(), &Options::default()).unwrap();
-    let tree = store.tree().unwrap();
+    let durable = store.durable().unwrap();
     store.append(message(1)).await.unwrap();
     assert_eq!(store.health().failed, None);
 
-    tree.fault.store(true, Ordering::Relaxed);
+    *durable.log().fault.lock() = Some(Fault::Full);
     let refused = store.append(message(2)).await;
     assert!(matches!(refused, Err(AppendError::Store(StoreError::Failed(_)))), "{refused:?}");
-    tree.fault.store(false, Ordering::Relaxed);
+    *durable.log().fault.lock() = None;
     let refused = store.append(message(3)).await;
     assert!(matches!(refused, Err(AppendError::Store(StoreError::Failed(_)))), "{refused:?}");
     assert!(matches!(store.health().failed, Some(StoreError::Failed(_))));
     assert_eq!(store.head(&user("a")).await.unwrap().head, Seq(1), "what was durable can still be read");
 
-    drop(tree);
+    drop(durable);
     drop(store);
     let store = EmbeddedStore::open(home.path(), &Options::default()).unwrap();
     assert_eq!(store.head(&user("a")).await.unwrap().head, Seq(1));
@@ -65,7 +69,7 @@ async fn a_failed_commit_is_the_last() {
 async fn a_failed_commit_fails_everybody_who_waits() {
     let home = tempfile::tempdir().unwrap();
     let store = Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap());
-    store.tree().unwrap().fault.store(true, Ordering::Relaxed);
+    *store.durable().unwrap().log().fault.lock() = Some(Fault::Sync);
     let waiting: Vec<_> = (0..100)
         .map(|number| {
             let store = Arc::clone(&store);
@@ -84,8 +88,8 @@ async fn a_stall_shows_in_health() {
     let home = tempfile::tempdir().unwrap();
     let store = Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap());
     assert_eq!(store.health().stalled, Duration::ZERO);
-    let tree = store.tree().unwrap();
-    let hang = tree.hang.lock();
+    let durable = store.durable().unwrap();
+    let hang = durable.log().hang.lock();
     let append = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.append(message(1)).await }
@@ -108,18 +112,18 @@ async fn a_stall_shows_in_health() {
 async fn readers_do_not_see_what_is_not_durable() {
     let home = tempfile::tempdir().unwrap();
     let store = Arc::new(EmbeddedStore::open(home.path(), &Options::default()).unwrap());
-    let tree = store.tree().unwrap();
-    let hang = tree.hang.lock();
+    let durable = store.durable().unwrap();
+    let hang = durable.log().hang.lock();
     let append = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.append(message(1)).await }
     });
     let begin = Instant::now();
-    while !tree.hanging.load(Ordering::Acquire) {
+    while !durable.log().hanging.load(Ordering::Acquire) {
         assert!(begin.elapsed() < Duration::from_secs(10));
         tokio::task::yield_now().await;
     }
-    // The batch is in the tree now, and not yet on disk.
+    // The record is written now, and not yet on disk.
     assert_eq!(store.head(&user("a")).await.unwrap().head, Seq::ZERO);
     assert_eq!(store.sync(&user("a"), Seq::ZERO, 10).await.unwrap().entries, []);
     drop(hang);
@@ -157,10 +161,9 @@ async fn a_failed_trim_leaves_the_timeline_whole() {
         append.await.unwrap().unwrap();
     }
     // Sorts right behind place 511, so that it is the last row of the trim's first step.
-    let tree = store.tree().unwrap();
-    let mut batch = Batch::default();
-    batch.put(&[KeyBuf::default().entry(&user("b"), Seq(511)), &[7]].concat(), b"damage");
-    tree.commit(batch).unwrap();
+    let mut rows = Durable::builder();
+    rows.put(&[KeyBuf::default().entry(&user("b"), Seq(511)), &[7]].concat(), b"damage");
+    store.durable().unwrap().commit(rows).unwrap();
 
     let refused = store.trim(&user("b"), Seq(600)).await;
     assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");

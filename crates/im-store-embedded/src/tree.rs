@@ -1,36 +1,28 @@
 //! The tree underneath: the one file that talks to fjall.
 //!
-//! Writes come from the committer thread alone, as whole batches. Readers get a [`View`], which is a
-//! snapshot that the committer took after the batch before it had reached the disk; nothing that a
-//! power loss could take back can be seen through it.
+//! What the commit log has gathered comes here as whole tables, sorted; the tree's own journal and
+//! memtable stay empty. A [`TreeView`] is a snapshot that never changes.
 
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use im_timeline::StoreError;
-use parking_lot::Mutex;
 
-use crate::memtables::Memtables;
 use crate::options::Options;
-use crate::rows::KeyRange;
+use crate::run::RowSlices;
 
-/// Name of the one keyspace. One and not several: a keyspace that is written rarely keeps journals
-/// from being deleted, and one batch into one memtable is the least work per message.
+/// Name of the one keyspace. One and not several: one table per checkpoint is the least work per message.
 const KEYSPACE: &str = "rows";
 
-/// Bytes of journal at most before memtables are flushed to free some; bounds the time to reopen.
-const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// Bytes of a memtable before it is flushed; with at most four sealed ones in front of it, bounds memory.
-/// A flush and each compaction make the tree sync its list of tables four times under the lock that every
-/// read and insert needs. Against 16 MiB, these waits are a quarter as many and a third less is written.
-/// A folder keeps the value that it was made with.
-const MEMTABLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// One thread that always flushes and one that compacts: a long compaction never delays a flush.
-const WORKERS: usize = 2;
+/// Threads that compact. With more than one, the tree keeps the first free for flushes, which do not
+/// happen here, and it passes on compactions in a busy loop meanwhile.
+const WORKERS: usize = 1;
+
+/// Tables that overlap all others, above which no more may come until compaction has caught up: each
+/// one costs every look for a row that is not there. The tree compacts when there are four.
+const OVERLAPPING_MAX: usize = 12;
 
 /// A value or a key as the tree holds it.
 pub(crate) type Slice = fjall::Slice;
@@ -39,38 +31,13 @@ pub(crate) type Slice = fjall::Slice;
 pub(crate) struct Tree {
     database: Database,
     rows: Keyspace,
-    published: ArcSwap<Snapshot>,
-    memtables: Mutex<Memtables>,
-    /// Makes the disk refuse.
-    #[cfg(test)]
-    pub(crate) fault: std::sync::atomic::AtomicBool,
-    /// Makes the disk hang, between the tree and the fsync, while a test holds it.
-    #[cfg(test)]
-    pub(crate) hang: Mutex<()>,
-    /// Whether a commit stands in front of the fsync.
-    #[cfg(test)]
-    pub(crate) hanging: std::sync::atomic::AtomicBool,
 }
 
-/// What is on disk, as of one moment.
+/// What is in the tree, as of one moment.
 #[derive(Clone)]
-pub(crate) struct View {
+pub(crate) struct TreeView {
     rows: Keyspace,
     snapshot: Arc<Snapshot>,
-}
-
-/// Changes that happen together. A key may stand in it only once: within one batch the tree cannot
-/// tell which of two came later. Without a value the key is deleted.
-#[derive(Default)]
-pub(crate) struct Batch(Vec<(Slice, Option<Slice>)>);
-
-/// Figures of the tree for the metrics.
-pub(crate) struct TreeFigures {
-    pub(crate) journal_bytes: u64,
-    pub(crate) journals: usize,
-    pub(crate) memtable_bytes: u64,
-    pub(crate) flushes_waiting: usize,
-    pub(crate) tables: usize,
 }
 
 impl Tree {
@@ -78,145 +45,99 @@ impl Tree {
     pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, fjall::Error> {
         let database = Database::builder(path)
             .cache_size(options.cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
             .manual_journal_persist(true)
             .worker_threads(WORKERS)
             .open()?;
-        let rows = database.keyspace(KEYSPACE, || {
-            KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX).manual_journal_persist(true)
-        })?;
-        let published = ArcSwap::from_pointee(database.snapshot());
-        Ok(Self {
-            database,
-            rows,
-            published,
-            memtables: Mutex::new(Memtables::start()?),
-            #[cfg(test)]
-            fault: std::sync::atomic::AtomicBool::new(false),
-            #[cfg(test)]
-            hang: Mutex::new(()),
-            #[cfg(test)]
-            hanging: std::sync::atomic::AtomicBool::new(false),
-        })
+        let rows = database.keyspace(KEYSPACE, || KeyspaceCreateOptions::default().manual_journal_persist(true))?;
+        Ok(Self { database, rows })
     }
 
-    /// What readers may see now.
-    pub(crate) fn view(&self) -> View {
-        View { rows: self.rows.clone(), snapshot: self.published.load_full() }
+    /// What is in it now.
+    pub(crate) fn view(&self) -> TreeView {
+        TreeView { rows: self.rows.clone(), snapshot: Arc::new(self.database.snapshot()) }
     }
 
-    /// Applies a batch and waits until it is on disk, then lets readers see it. Returns how long the
-    /// disk took. After an error nothing may be committed any more: what the disk holds is unknown.
-    pub(crate) fn commit(&self, batch: Batch) -> Result<Duration, StoreError> {
-        #[cfg(test)]
-        if self.fault.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(StoreError::Failed("a disk fault was asked for".to_owned()));
-        }
-        self.apply(batch).map_err(store_error)?;
-        #[cfg(test)]
-        {
-            self.hanging.store(true, std::sync::atomic::Ordering::Release);
-            drop(self.hang.lock());
-            self.hanging.store(false, std::sync::atomic::Ordering::Release);
-        }
-        let begin = Instant::now();
-        self.database.persist(PersistMode::SyncData).map_err(store_error)?;
-        let sync = begin.elapsed();
-        self.published.store(Arc::new(self.database.snapshot()));
-        Ok(sync)
-    }
-
-    /// Into the journal's buffer and the memtable.
-    fn apply(&self, Batch(mut changes): Batch) -> Result<(), fjall::Error> {
-        // Ascending, so that each search in the memtable goes the way of the one before it, which the
-        // processor's caches still have.
-        changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut batch = self.database.batch();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(&self.rows, key, value),
-                None => batch.remove(&self.rows, key),
+    /// Takes rows in ascending order of their keys, all of them or none, and returns when the disk has
+    /// them. Each counts over what the tree had of its key.
+    pub(crate) fn ingest<'a>(&self, rows: impl Iterator<Item = RowSlices<'a>>) -> Result<(), StoreError> {
+        let ingest = || {
+            // Compaction may have failed meanwhile, and this asks nobody else.
+            self.database.persist(PersistMode::Buffer)?;
+            let mut ingestion = self.rows.start_ingestion()?;
+            for (key, value) in rows {
+                match value {
+                    Some(value) => ingestion.write(key, value)?,
+                    None => ingestion.write_tombstone(key)?,
+                }
             }
-        }
-        batch.commit()
+            ingestion.finish()
+        };
+        ingest().map_err(store_error)
     }
 
-    /// To be called between two groups; see [`Memtables`]. May wait for a lock of the tree, as a commit may.
-    pub(crate) fn hold_memtables(&self) {
-        self.memtables.lock().hold(self.rows.tree.active_memtable());
+    /// Whether compaction is far behind.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.rows.tree.l0_run_count() >= OVERLAPPING_MAX
     }
 
-    /// Moves what is in memory into tables, so that nothing depends on the journal.
-    pub(crate) fn flush(&self) -> Result<(), fjall::Error> {
-        self.database.persist(PersistMode::SyncAll)?;
-        self.rows.rotate_memtable_and_wait()
+    /// Moves what an older version left in memtables and journal into tables.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        let flush = || {
+            self.database.persist(PersistMode::SyncAll)?;
+            self.rows.rotate_memtable_and_wait()
+        };
+        flush().map_err(store_error)
     }
 
-    pub(crate) fn figures(&self) -> TreeFigures {
-        TreeFigures {
-            journal_bytes: self.database.journal_disk_space().unwrap_or_default(),
-            journals: self.database.journal_count(),
-            memtable_bytes: self.database.write_buffer_size(),
-            flushes_waiting: self.database.outstanding_flushes(),
-            tables: self.rows.table_count(),
-        }
-    }
-}
-
-impl Batch {
-    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.0.push((key.into(), Some(value.into())));
-    }
-
-    pub(crate) fn delete(&mut self, key: &[u8]) {
-        self.0.push((key.into(), None));
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// Tables, and how many of them wait to be compacted.
+    pub(crate) fn tables(&self) -> (usize, usize) {
+        (self.rows.table_count(), self.rows.tree.l0_run_count())
     }
 }
 
-impl View {
+impl TreeView {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Slice>, StoreError> {
         self.snapshot.get(&self.rows, key).map_err(store_error)
     }
 
-    /// Rows of a range, from either end.
-    pub(crate) fn range(&self, range: &KeyRange) -> Rows {
-        self.between(Bound::Included(&range.start), Bound::Excluded(&range.end))
-    }
-
-    pub(crate) fn between(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Rows {
+    pub(crate) fn between(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> TreeRows {
         // A range that ends before it begins makes the tree panic.
         if let (Bound::Included(low) | Bound::Excluded(low), Bound::Included(high) | Bound::Excluded(high)) =
             (start, end)
             && low >= high
         {
-            return Rows(None);
+            return TreeRows(None);
         }
-        Rows(Some(self.snapshot.range::<&[u8], _>(&self.rows, (start, end))))
+        TreeRows(Some(self.snapshot.range::<&[u8], _>(&self.rows, (start, end))))
     }
 }
 
 /// Keys with their values, in the order of the keys.
-pub(crate) struct Rows(Option<fjall::Iter>);
+pub(crate) struct TreeRows(Option<fjall::Iter>);
 
-impl Iterator for Rows {
+impl Iterator for TreeRows {
     type Item = Result<(Slice, Slice), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.0.as_mut()?.next()?.into_inner().map_err(store_error))
+        let next = self.0.as_mut()?.next();
+        self.row(next)
     }
 }
 
-impl DoubleEndedIterator for Rows {
+impl DoubleEndedIterator for TreeRows {
     fn next_back(&mut self) -> Option<Self::Item> {
-        Some(self.0.as_mut()?.next_back()?.into_inner().map_err(store_error))
+        let next = self.0.as_mut()?.next_back();
+        self.row(next)
+    }
+}
+
+impl TreeRows {
+    /// Ends for good, from both sides, with the last row.
+    fn row(&mut self, next: Option<fjall::Guard>) -> Option<Result<(Slice, Slice), StoreError>> {
+        if next.is_none() {
+            self.0 = None;
+        }
+        Some(next?.into_inner().map_err(store_error))
     }
 }
 

@@ -18,6 +18,10 @@ use im_store_embedded::{EmbeddedStore, Options};
 use im_timeline::{Append, HistoryRange, Store};
 
 const DIR: &str = "STORE_KILL_DIR";
+const OVERLAY: &str = "STORE_KILL_OVERLAY";
+/// In turn: as it ships, so that a kill leaves everything in the log; and so small that rows are always
+/// on their way into the tree.
+const OVERLAY_BYTES: [usize; 2] = [64 * 1024 * 1024, 100_000];
 const USERS: u64 = 8;
 const SENDERS: u64 = 16;
 const ROUNDS: u64 = 6;
@@ -49,7 +53,9 @@ fn message(sender: u64, number: u64) -> Append {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
-    let store = Arc::new(EmbeddedStore::open(dir, &Options::default()).unwrap());
+    let overlay_bytes = std::env::var(OVERLAY).unwrap().parse().unwrap();
+    let options = Options { overlay_bytes, ..Options::default() };
+    let store = Arc::new(EmbeddedStore::open(dir, &options).unwrap());
     let mut tasks = Vec::new();
     for sender in 0..SENDERS {
         let store = Arc::clone(&store);
@@ -81,20 +87,21 @@ fn acked_messages_survive_kill_9() {
     // Any odd multiplier spreads the moments; the seed is the process, printed when something fails.
     let mut random = u64::from(std::process::id()) | 1;
     println!("seed {random}");
-    for _ in 0..rounds {
+    for round in 0..rounds as usize {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let more = 50 + (random >> 33) % 2_000;
-        run_and_kill(home.path(), more, &mut acks);
+        run_and_kill(home.path(), OVERLAY_BYTES[round % 2], more, &mut acks);
         check(home.path(), &acks);
     }
     assert!(!acks.is_empty());
 }
 
 /// Lets a child run until it has acked `more` messages, then kills it in the middle of whatever it does.
-fn run_and_kill(dir: &Path, more: u64, acks: &mut Acks) {
+fn run_and_kill(dir: &Path, overlay_bytes: usize, more: u64, acks: &mut Acks) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
+        .env(OVERLAY, overlay_bytes.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

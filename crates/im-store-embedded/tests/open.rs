@@ -89,7 +89,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     fs::write(&path, format!("{body}checksum {sum:016x}\n")).unwrap();
     let before: Vec<_> = files(home.path()).into_iter().map(|file| fs::read(file).unwrap()).collect();
     let (error, line) = line(home.path());
-    assert!(matches!(error, OpenError::NewerFormat { found: 9, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 9, known: 2, .. }), "{error:?}");
     assert!(line.contains("format 9"), "{line}");
     let after: Vec<_> = files(home.path()).into_iter().map(|file| fs::read(file).unwrap()).collect();
     assert_eq!(before, after);
@@ -97,7 +97,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 
 #[test]
 fn missing_parts_are_damage_and_not_a_new_store() {
-    for part in ["store/FORMAT", "store/tree/version", "store/tree"] {
+    for part in ["store/FORMAT", "store/tree/version", "store/tree", "store/log"] {
         let home = tempfile::tempdir().unwrap();
         fill(home.path(), 1);
         let path = home.path().join(part);
@@ -165,34 +165,110 @@ fn damage_is_told_and_never_a_panic() {
     assert!(refused > 10, "only {refused} variants were refused");
 }
 
-/// A flipped byte in the middle of the journal must not look like its end: what lies behind it was acked.
+/// The one segment of a small store's log, and its bytes up to the last one in use.
+fn log_of(dir: &Path) -> (PathBuf, Vec<u8>) {
+    let mut logs = files(dir).into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "log"));
+    let log = logs.next().unwrap();
+    assert_eq!(logs.next(), None);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes.truncate(bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1);
+    (log.strip_prefix(dir).unwrap().to_owned(), bytes)
+}
+
+/// Where the records of a segment begin, and where the last one ends.
+fn records(log: &[u8]) -> Vec<usize> {
+    let (mut at, mut found) = (32, Vec::new());
+    while let Some(len) = log.get(at + 16..at + 20) {
+        found.push(at);
+        at += 20 + u32::from_le_bytes(len.try_into().unwrap()) as usize;
+    }
+    found.push(at);
+    found
+}
+
+/// Where a message's number is the row behind it, so that the head tells which messages are there.
+#[tokio::main(flavor = "current_thread")]
+async fn head(store: &EmbeddedStore) -> u64 {
+    store.head(&user("b")).await.unwrap().head.0
+}
+
+/// A flipped byte in the middle of the log must not look like its end: what lies behind it was acked.
 #[test]
-fn a_break_inside_the_journal_loses_nothing_silently() {
+fn a_break_inside_the_log_loses_nothing_silently() {
     let whole = tempfile::tempdir().unwrap();
     fill(whole.path(), 12);
-    let journal = files(whole.path())
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|extension| extension == "jnl"))
-        .max_by_key(|file| fs::read(file).unwrap().iter().filter(|&&byte| byte != 0).count())
-        .unwrap();
-    let name = journal.strip_prefix(whole.path()).unwrap().to_owned();
-    let bytes = fs::read(&journal).unwrap();
-    let used = bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    let (name, bytes) = log_of(whole.path());
+    let records = records(&bytes);
+    assert_eq!(records.len(), 13);
     let home = tempfile::tempdir().unwrap();
     copy(whole.path(), home.path());
-    // The last batch is left out: damage there looks like a crash before the ack.
+    // The last record is left out: damage there looks like a crash before the ack.
     let mut told = 0;
-    for at in (0..used * 10 / 12).step_by(7) {
-        let mut flipped = bytes[..used].to_vec();
+    for at in (0..records[11]).step_by(7) {
+        let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;
         fs::write(home.path().join(&name), flipped).unwrap();
         match open(home.path()) {
-            Ok(_) => panic!("byte {at} of {used} was flipped and nothing was said"),
+            Ok(_) => panic!("byte {at} was flipped and nothing was said"),
             Err(OpenError::Damaged { .. }) => told += 1,
             Err(error) => panic!("{error}"),
         }
     }
     assert!(told > 100, "{told}");
+}
+
+/// A crash may cut the last record anywhere, and may leave anything of it. It was not acked, so it goes,
+/// and nothing else does.
+#[test]
+fn the_last_record_may_be_cut_at_every_byte() {
+    let whole = tempfile::tempdir().unwrap();
+    fill(whole.path(), 3);
+    let (name, bytes) = log_of(whole.path());
+    let records = records(&bytes);
+    let home = tempfile::tempdir().unwrap();
+    for at in records[2]..records[3] {
+        for reserved in [false, true] {
+            copy(whole.path(), home.path());
+            let mut cut = bytes[..at].to_vec();
+            if reserved {
+                cut.resize(records[3] + 10_000, 0);
+            }
+            fs::write(home.path().join(&name), cut).unwrap();
+            let store = open(home.path()).unwrap();
+            assert_eq!(head(&store), 2, "cut at {at}");
+            drop(store);
+        }
+    }
+    // Flipped instead of cut, it looks the same; and its number is given again.
+    let mut flipped = bytes.clone();
+    flipped[records[3] - 1] ^= 1;
+    fs::write(home.path().join(&name), flipped).unwrap();
+    fill(home.path(), 5);
+    let store = open(home.path()).unwrap();
+    assert_eq!(head(&store), 5);
+}
+
+/// Segments that do not follow upon one another, or upon the tree, are damage.
+#[test]
+fn a_log_of_another_time_or_store_is_damage() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(one.path(), 3);
+    fill(other.path(), 3);
+    let (name, bytes) = log_of(one.path());
+    let is_damage = |dir: &Path, why: &str| {
+        let (error, _) = line(dir);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{why}: {error:?}");
+    };
+    fs::write(other.path().join(&name), &bytes).unwrap();
+    is_damage(other.path(), "the log of another store");
+
+    let path = one.path().join(&name);
+    fs::rename(&path, path.with_file_name("00000000000000000002.log")).unwrap();
+    is_damage(one.path(), "a segment under another name");
+    fs::write(&path, &bytes).unwrap();
+    is_damage(one.path(), "two segments with the same records");
+    fs::remove_file(path.with_file_name("00000000000000000002.log")).unwrap();
+    assert_eq!(head(&open(one.path()).unwrap()), 3);
 }
 
 #[tokio::main(flavor = "current_thread")]

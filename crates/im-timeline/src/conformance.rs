@@ -42,6 +42,8 @@ mod trimming;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 
 use crate::Store;
 
@@ -81,10 +83,34 @@ pub trait Factory: Send + Sync + 'static {
 
 /// Expands to one `#[tokio::test]` per case of the [suite](crate::conformance), over the
 /// [`Factory`](crate::conformance::Factory) that the expression gives.
+///
+/// `in_one name, factory` makes a single test of all cases instead, for a backend whose servers take
+/// long to start; there the expression may `.await`.
 #[macro_export]
 macro_rules! conformance_suite {
-    ($factory:expr) => {
-        $crate::conformance_suite! { $factory =>
+    (@expand [tests $factory:expr] $($case:ident)+) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            $crate::conformance::$case(&$factory).await;
+        }
+    )+};
+    (@expand [in_one $name:ident $factory:expr] $($case:ident)+) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let factory = ::std::sync::Arc::new($factory);
+            let mut cases = $crate::conformance::Cases::default();
+            $(
+                let shared = ::std::sync::Arc::clone(&factory);
+                cases.add(stringify!($case), async move { $crate::conformance::$case(&*shared).await });
+            )+
+            cases.run().await;
+        }
+    };
+    (in_one $name:ident, $factory:expr) => {
+        $crate::conformance_suite! { @cases [in_one $name $factory] }
+    };
+    (@cases [$($how:tt)+]) => {
+        $crate::conformance_suite! { @expand [$($how)+]
             first_place_is_one
             appends_one_after_another_ascend
             appends_handed_in_together_keep_their_order
@@ -141,10 +167,42 @@ macro_rules! conformance_suite {
             a_load_into_a_used_store_is_refused
         }
     };
-    ($factory:expr => $($case:ident)+) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            $crate::conformance::$case(&$factory).await;
-        }
-    )+};
+    ($factory:expr) => {
+        $crate::conformance_suite! { @cases [tests $factory] }
+    };
+}
+
+/// Cases that one test runs, a few at a time. The test fails when it has run all of them, and names
+/// those that failed.
+#[derive(Default)]
+pub struct Cases(Vec<(&'static str, BoxFuture<'static, ()>)>);
+
+/// Cases under way at one moment.
+const CASES_AT_ONCE: usize = 4;
+
+impl Cases {
+    /// Adds one.
+    pub fn add(&mut self, name: &'static str, case: impl Future<Output = ()> + Send + 'static) {
+        self.0.push((name, Box::pin(case)));
+    }
+
+    /// Runs all.
+    ///
+    /// # Panics
+    /// With the names of those that failed.
+    pub async fn run(self) {
+        let runs = self.0.into_iter().map(|(name, case)| async move {
+            let started = std::time::Instant::now();
+            // In a task of its own: a panic ends the case and not the others.
+            let failed = tokio::spawn(case).await.is_err();
+            println!("{name}: {} after {:?}", if failed { "FAILED" } else { "ok" }, started.elapsed());
+            failed.then_some(name)
+        });
+        let failed: Vec<_> = futures_util::stream::iter(runs)
+            .buffer_unordered(CASES_AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        assert!(failed.is_empty(), "failed: {failed:?}");
+    }
 }

@@ -3,18 +3,23 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::routing::get;
 use im_link::tls::LinkTls;
-use im_link::{Identity, LinkConfig, Network, link};
+use im_link::{Handler, Identity, Link, LinkConfig, LinkEnd, Network, link};
 use im_proto::BootId;
 use im_proto::link::Tier;
+use im_runtime::Operators;
+use im_session::Role;
+use proto_codec::Frame;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::directory::Directory;
+use crate::http;
+use crate::roles::Roles;
 use crate::services::Services;
 use crate::traffic::Traffic;
 
@@ -36,6 +41,32 @@ pub struct RouteConfig {
     pub link_in_flight_max: usize,
     /// How long a request may take before its gate is told so.
     pub request_timeout: Duration,
+    /// Routes of other regions.
+    pub peers: Peers,
+}
+
+/// Routes of other regions that this one dials.
+pub struct Peers {
+    /// Each of them.
+    pub routes: Vec<PeerRoute>,
+    /// TLS towards them.
+    pub tls: LinkTls,
+}
+
+/// A route of another region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRoute {
+    /// Its region; one that says otherwise is let go.
+    pub region: String,
+    /// Where it listens, `host:port`.
+    pub address: String,
+}
+
+impl Default for Peers {
+    /// None.
+    fn default() -> Self {
+        Self { routes: Vec::new(), tls: LinkTls::Plain }
+    }
 }
 
 /// A route that runs.
@@ -52,11 +83,25 @@ impl Route {
         let listener = network.listen(&config.listen).await?;
         let addr = listener.local_addr()?;
         let traffic = Arc::new(Traffic {
-            directory: Directory::default(),
+            name: config.name.clone(),
+            region: config.region.clone(),
+            roles: Roles::new(config.name.clone()),
+            directory: Directory::new(link::now()),
             services: Services::new(config.link_in_flight_max, config.request_timeout),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let identity = Identity { tier: Tier::Route, name: config.name, boot: config.boot, region: config.region };
+        for PeerRoute { region, address } in config.peers.routes {
+            tasks.spawn(link::maintain(
+                Arc::clone(&network),
+                address,
+                config.peers.tls.clone(),
+                identity.clone(),
+                config.link,
+                Arc::new(Dialled { traffic: Arc::clone(&traffic), region }),
+                stop.clone(),
+            ));
+        }
         let handler = Arc::clone(&traffic);
         tasks.spawn(link::serve(listener, config.link_tls, identity, config.link, handler, stop.clone()));
         Ok(Self { addr, traffic, stop, tasks })
@@ -67,9 +112,19 @@ impl Route {
         self.addr
     }
 
-    /// Whether an im-service is linked, without which requests are refused.
+    /// Whether an im-service can be reached, be it in another region; without one requests are refused.
     pub fn is_ready(&self) -> bool {
-        self.traffic.services.len() > 0
+        self.traffic.services.serving().anywhere
+    }
+
+    /// Whether this route is its region's master, as far as it knows.
+    pub fn is_master(&self) -> bool {
+        self.traffic.roles.standing().role == Role::Master
+    }
+
+    /// Makes this route its region's master.
+    pub fn take_role(&self) {
+        self.traffic.roles.take();
     }
 
     /// Logins registered right now.
@@ -77,19 +132,9 @@ impl Route {
         self.traffic.directory.census().logins
     }
 
-    /// What the route tells over HTTP: `/monitor`, and `/census` with what it holds.
-    pub fn http(&self) -> Router {
-        let traffic = Arc::clone(&self.traffic);
-        let census = move || async move {
-            let census = traffic.directory.census();
-            axum::Json(serde_json::json!({
-                "gates": census.gates,
-                "users": census.users,
-                "logins": census.logins,
-                "im_services": traffic.services.len(),
-            }))
-        };
-        Router::new().route("/monitor", get(|| async { "ok\n" })).route("/census", get(census))
+    /// What the route tells over HTTP, and what an operator may change there.
+    pub fn http(&self, operators: &Operators) -> Router {
+        http::router(Arc::clone(&self.traffic), operators)
     }
 
     /// Ends every link and waits for their tasks.
@@ -97,5 +142,34 @@ impl Route {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+/// What a link gets that this route dialled: the traffic, if it is who it was to be.
+struct Dialled {
+    traffic: Arc<Traffic>,
+    region: String,
+}
+
+impl Handler for Dialled {
+    fn on_up(&self, link: &Link) {
+        let region = &link.peer().region;
+        if *region == self.region {
+            return self.traffic.on_up(link);
+        }
+        warn!(link = %link.id(), peer = link.peer().name, region, expected = self.region, "a route of another region than configured was let go");
+        link.close();
+    }
+
+    fn on_frame(&self, link: &Link, frame: Frame) {
+        self.traffic.on_frame(link, frame);
+    }
+
+    fn on_tick(&self, link: &Link, now: Instant) {
+        self.traffic.on_tick(link, now);
+    }
+
+    fn on_down(&self, link: &Link, end: &LinkEnd) {
+        self.traffic.on_down(link, end);
     }
 }

@@ -1,23 +1,30 @@
 //! Which gates are linked, which logins they hold, and how something reaches a user.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use im_link::{Link, LinkId};
+use im_link::{Link, LinkId, link};
 use im_proto::client::{Command, KickReason, Kickout, Message};
 use im_proto::limits::LINK_TARGETS_MAX;
 use im_proto::link::{
-    LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
+    Clock, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
 };
 use im_proto::{Epoch, SessionId, UserId};
 use im_session::RouteTable;
 use parking_lot::Mutex;
 use proto_codec::{Bytes, BytesMut, Encode};
 
-/// The gates of this route. One lock: what happens under it is a few map operations.
-#[derive(Debug, Default)]
-pub(crate) struct Directory(Mutex<State>);
+use crate::regions::Regions;
 
-#[derive(Debug, Default)]
+/// The gates of this route. One lock: what happens under it is a few map operations, and telling other
+/// regions, in the order in which it happens, who came and went.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    state: Mutex<State>,
+    regions: Regions,
+}
+
+#[derive(Debug)]
 struct State {
     table: RouteTable<LinkId>,
     gates: HashMap<LinkId, Link>,
@@ -32,22 +39,30 @@ pub(crate) struct Census {
 }
 
 impl Directory {
+    pub(crate) fn new(now: Instant) -> Self {
+        let state = State { table: RouteTable::new(now), gates: HashMap::new() };
+        Self { state: Mutex::new(state), regions: Regions::default() }
+    }
+
     pub(crate) fn gate_up(&self, link: &Link) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.table.gate_up(link.id(), link.peer().boot);
         state.gates.insert(link.id(), link.clone());
     }
 
     pub(crate) fn gate_down(&self, link: &Link) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.table.gate_down(link.id());
         state.gates.remove(&link.id());
+        self.regions.turned(&state.table.take_turned());
     }
 
     /// Enters a login. An older one of the same device is told to go.
     pub(crate) fn session_up(&self, link: &Link, up: SessionUp) {
-        let mut state = self.0.lock();
-        let Some(superseded) = state.table.session_up(link.id(), up) else { return };
+        let mut state = self.state.lock();
+        let superseded = state.table.session_up(link::now(), link.id(), up);
+        self.regions.turned(&state.table.take_turned());
+        let Some(superseded) = superseded else { return };
         let gate = state.gates.get(&superseded.link).cloned();
         drop(state);
         if let Some(gate) = gate {
@@ -55,16 +70,46 @@ impl Directory {
         }
     }
 
+    /// A gate says what its clock shows.
+    pub(crate) fn clock(&self, link: &Link, clock: Clock) {
+        self.state.lock().table.clock(link::now(), link.id(), clock.now_ms);
+    }
+
     pub(crate) fn session_down(&self, link: &Link, down: &SessionDown) {
-        self.0.lock().table.session_down(link.id(), down);
+        let mut state = self.state.lock();
+        state.table.session_down(link.id(), down);
+        self.regions.turned(&state.table.take_turned());
+    }
+
+    /// The other regions' routes.
+    pub(crate) fn regions(&self) -> &Regions {
+        &self.regions
+    }
+
+    /// A route of another region is linked, and is told who is online here.
+    pub(crate) fn region_up(&self, link: &Link) {
+        let state = self.state.lock();
+        self.regions.up(link, state.table.users());
     }
 
     pub(crate) fn census(&self) -> Census {
-        let state = self.0.lock();
+        let state = self.state.lock();
         Census { gates: state.gates.len(), users: state.table.users_len(), logins: state.table.logins_len() }
     }
 
-    /// Tells the logins of a message's receivers.
+    /// Tells the logins of a message's receivers, here and where else they are online.
+    pub(crate) fn push_everywhere(&self, push: Push) {
+        self.regions.push(&push);
+        self.push(push);
+    }
+
+    /// Brings a frame to the logins of users, here and where else they are online.
+    pub(crate) fn relay_everywhere(&self, relay: Relay) {
+        self.regions.relay(&relay);
+        self.relay(relay);
+    }
+
+    /// Tells the logins of a message's receivers that are here.
     pub(crate) fn push(&self, push: Push) {
         let targets = push.targets.iter().map(|target| (&target.user, target.seq));
         let by_gate = self.by_gate(targets, push.except);
@@ -77,7 +122,7 @@ impl Directory {
         }
     }
 
-    /// Brings a frame to the logins of users.
+    /// Brings a frame to the logins of users that are here.
     pub(crate) fn relay(&self, relay: Relay) {
         let by_gate = self.by_gate(relay.users.iter().map(|user| (user, ())), relay.except);
         for (gate, logins) in by_gate {
@@ -95,7 +140,7 @@ impl Directory {
         except: Option<SessionKey>,
     ) -> Vec<(Link, Vec<(SessionId, T)>)> {
         let mut by_gate: Vec<(Link, Vec<(SessionId, T)>)> = Vec::new();
-        let state = self.0.lock();
+        let state = self.state.lock();
         for (user, what) in users {
             for login in state.table.logins(user) {
                 if Some(login.key) == except {

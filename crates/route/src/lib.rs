@@ -7,12 +7,18 @@
 //! * [`server`]: the process around it: settings, admin listener, readiness.
 //! * `directory`: gates, logins, and delivery to them.
 //! * `services`: im-services, and the requests that wait on them.
+//! * `regions`: the routes of other regions, and what crosses to them.
+//! * `roles`: master or standby, and who is told.
+//! * `http`: what operators see and may change.
 //! * `traffic`: what happens to each frame.
 
 pub mod app;
 mod directory;
+mod http;
+mod regions;
+mod roles;
 pub mod server;
 mod services;
 mod traffic;
 
-pub use app::{Route, RouteConfig};
+pub use app::{PeerRoute, Peers, Route, RouteConfig};

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use im_link::tls::{CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
-use im_runtime::{Context, admin, settings};
+use im_runtime::settings::{Invalid, Secret, SettingValue};
+use im_runtime::{Context, Operators, admin, settings};
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
-use crate::app::{Route, RouteConfig};
+use crate::app::{PeerRoute, Peers, Route, RouteConfig};
 
 settings! {
     /// The route: the rendezvous of a region.
@@ -24,8 +25,15 @@ settings! {
         pub region: String = "local",
         /// Where gates and im-services dial, with mutual TLS.
         pub listen: SocketAddr = "0.0.0.0:8920",
-        /// Where it answers over HTTP: /monitor, /census, /healthz, /readyz, /metrics.
+        /// Routes of other regions to link with, each as "region=host:port"; all of each region, so that its
+        /// standby is known as well. A pair of routes needs one link: whichever of the two dials.
+        pub peers: Vec<PeerSetting> = "",
+        /// Where it answers over HTTP: /monitor, /census, /healthz, /readyz, /metrics, and for operators alone
+        /// /status and PUT /master.
         pub http_listen: SocketAddr = "127.0.0.1:8921",
+        /// What operators show, as "Authorization: Bearer …", to be let in from other machines. Without one they
+        /// are let in from this machine alone.
+        pub operator_token: Secret = "",
         /// Certificate shown to tiers, for the name "sim-route", PEM.
         pub link_cert: PathBuf = "keys/route.pem",
         /// Its private key, PEM.
@@ -38,6 +46,27 @@ settings! {
         pub link_in_flight_max: usize = "65536" in 1..=65_536,
         /// How long a request may take before its gate is told so; under the gate's own request_timeout.
         pub request_timeout: Duration = "4500ms" in Duration::from_millis(100)..=Duration::from_secs(120),
+    }
+}
+
+/// A route of another region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSetting(PeerRoute);
+
+impl SettingValue for PeerSetting {
+    const KIND: &'static str = "a route of another region such as eu=10.0.0.1:8920";
+
+    fn from_text(text: &str) -> Result<Self, Invalid> {
+        match text.split_once('=') {
+            Some((region, address)) if !region.is_empty() && address.contains(':') => {
+                Ok(Self(PeerRoute { region: region.to_owned(), address: address.to_owned() }))
+            }
+            _ => Err(Invalid::text(text, Self::KIND)),
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        format!("{}={}", self.0.region, self.0.address).to_toml()
     }
 }
 
@@ -56,7 +85,21 @@ impl RouteSettings {
             link: LinkConfig { links_max: self.links_max, ..LinkConfig::default() },
             link_in_flight_max: self.link_in_flight_max,
             request_timeout: self.request_timeout,
+            peers: self.peers(&link)?,
         })
+    }
+}
+
+impl RouteSettings {
+    fn peers(&self, link: &CertFiles) -> anyhow::Result<Peers> {
+        let routes: Vec<_> = self.peers.iter().map(|PeerSetting(peer)| peer.clone()).collect();
+        if let Some(own) = routes.iter().find(|peer| peer.region == self.region) {
+            bail!("peers are routes of other regions, and {} is of this one, {}", own.address, own.region);
+        }
+        if routes.is_empty() {
+            return Ok(Peers::default());
+        }
+        Ok(Peers { routes, tls: LinkTls::dial(link, &self.link_ca).context("load the link certificate")? })
     }
 }
 
@@ -70,6 +113,7 @@ impl RouteServer {
     /// Loads what the settings name, binds, and serves in the background until the shutdown.
     pub async fn start(settings: &RouteSettings, network: Arc<dyn Network>, context: &Context) -> anyhow::Result<Self> {
         let config = settings.config()?;
+        let operators = Operators::new(settings.operator_token.clone());
         let listener = TcpListener::bind(settings.http_listen)
             .await
             .with_context(|| format!("bind http_listen {}", settings.http_listen))?;
@@ -77,9 +121,10 @@ impl RouteServer {
         let route = Route::start(config, network).await.with_context(|| format!("bind listen {}", settings.listen))?;
         let route = Arc::new(route);
         let Context { shutdown, readiness, metrics, .. } = context;
+        let http = route.http(&operators);
         shutdown.spawn_vital(
             "route admin listener",
-            admin::serve(listener, readiness.clone(), metrics.clone(), route.http(), shutdown.begun()),
+            admin::serve(listener, readiness.clone(), metrics.clone(), http, shutdown.begun()),
         );
         shutdown.spawn(watch(Arc::clone(&route), context.clone()));
         tracing::info!(tiers = %route.addr(), http = %http_addr, "the route listens");
@@ -120,8 +165,9 @@ async fn watch(route: Arc<Route>, context: Context) {
             if route.is_ready() {
                 condition.ready();
             } else {
-                condition.not_ready("no im-service is linked");
+                condition.not_ready("no im-service can be reached");
             }
+            metrics::gauge!("sim_route_is_master").set(f64::from(u8::from(route.is_master())));
             metrics::gauge!("sim_route_logins").set(route.logins_len() as f64);
         }
     };

@@ -2,91 +2,155 @@
 
 use std::time::Instant;
 
-use im_link::{Handler, Link, LinkEnd, link};
+use im_link::{Handler, Link, LinkEnd, Peer, link};
 use im_proto::client::{Command, Empty, ReadMsg, RevReadMsg, RevSignal, Signal};
-use im_proto::link::{Forward, LinkCommand, Relay, SessionKey, Tier};
+use im_proto::link::{Forward, LinkCommand, Relay, RouteState, SessionKey, Tier};
 use im_proto::{Refusal, RefusalCode, Target, UserId};
 use im_session::Affinity;
 use proto_codec::{Bytes, Codec, Decode, Flags, Frame, RESPONSE_BIT};
 use tracing::{debug, warn};
 
 use crate::directory::{Directory, encode};
-use crate::services::{Services, refuse};
+use crate::roles::Roles;
+use crate::services::{Rank, Reach, Services, refuse};
 
 /// Everything that a route holds.
 #[derive(Debug)]
 pub(crate) struct Traffic {
+    pub(crate) name: String,
+    pub(crate) region: String,
     pub(crate) directory: Directory,
     pub(crate) services: Services,
+    pub(crate) roles: Roles,
 }
 
 impl Handler for Traffic {
     fn on_up(&self, link: &Link) {
-        match link.peer().tier {
-            Tier::Gate => self.directory.gate_up(link),
-            Tier::ImService => self.services.up(link),
-            tier @ (Tier::Route | Tier::Unknown(_)) => {
-                warn!(link = %link.id(), ?tier, "a tier that does not dial routes was let go");
-                link.close();
+        let Peer { tier, region, name, .. } = link.peer();
+        match (tier, *region == self.region) {
+            (Tier::Gate, true) => self.directory.gate_up(link),
+            (Tier::ImService, true) => self.services.up(link, name.clone(), Rank::Here),
+            (Tier::Route, false) => {
+                self.services.up(link, format!("{region}/{name}"), Rank::Useless);
+                self.directory.region_up(link);
+            }
+            (tier, _) => {
+                warn!(link = %link.id(), ?tier, peer = name, region, "a tier that has nothing to say here was let go");
+                return link.close();
             }
         }
+        self.roles.up(link);
+        self.roles.serving(self.services.serving());
     }
 
     fn on_frame(&self, link: &Link, frame: Frame) {
         let command = LinkCommand::from_number(frame.command & !RESPONSE_BIT);
-        match (link.peer().tier, command, frame.is_response()) {
-            (Tier::Gate, LinkCommand::SessionUp, false) => {
-                if let Some(up) = decode(link, "SessionUp", &frame.body) {
-                    self.directory.session_up(link, up);
-                }
+        if frame.is_response() {
+            match (link.peer().tier, command) {
+                (Tier::ImService | Tier::Route, LinkCommand::Forward) => self.services.answer(link, &frame),
+                _ => debug!(link = %link.id(), command = frame.command, "an answer to what was not asked"),
             }
-            (Tier::Gate, LinkCommand::SessionDown, false) => {
-                if let Some(down) = decode(link, "SessionDown", &frame.body) {
-                    self.directory.session_down(link, &down);
-                }
-            }
-            (Tier::Gate, LinkCommand::Forward, false) => self.on_request(link, &frame),
-            (Tier::ImService, LinkCommand::Forward, true) => self.services.answer(link, &frame),
-            (Tier::ImService, LinkCommand::Push, false) => {
-                if let Some(push) = decode(link, "Push", &frame.body) {
-                    self.directory.push(push);
-                }
-            }
-            (Tier::ImService, LinkCommand::Relay, false) => {
-                if let Some(relay) = decode(link, "Relay", &frame.body) {
-                    self.directory.relay(relay);
-                }
-            }
-            _ => debug!(link = %link.id(), command = frame.command, "a command that this route does not know"),
+            return;
+        }
+        match link.peer().tier {
+            Tier::Gate => self.on_gate(link, command, &frame),
+            Tier::ImService => self.on_service(link, command, &frame),
+            Tier::Route => self.on_route(link, command, &frame),
+            Tier::Unknown(_) => {}
         }
     }
 
     fn on_tick(&self, link: &Link, now: Instant) {
         self.services.on_tick(link, now);
+        self.directory.regions().on_tick(link);
+        self.roles.on_tick(self.services.serving());
     }
 
     fn on_down(&self, link: &Link, _end: &LinkEnd) {
         match link.peer().tier {
             Tier::Gate => self.directory.gate_down(link),
             Tier::ImService => self.services.down(link),
-            Tier::Route | Tier::Unknown(_) => {}
+            Tier::Route => {
+                self.services.down(link);
+                self.directory.regions().down(link);
+            }
+            Tier::Unknown(_) => {}
         }
+        self.roles.down(link);
+        self.roles.serving(self.services.serving());
+    }
+}
+
+impl Traffic {
+    fn on_gate(&self, link: &Link, command: LinkCommand, frame: &Frame) {
+        match command {
+            LinkCommand::SessionUp => if_decodes(link, "SessionUp", frame, |up| self.directory.session_up(link, up)),
+            LinkCommand::SessionDown => {
+                if_decodes(link, "SessionDown", frame, |down| self.directory.session_down(link, &down));
+            }
+            LinkCommand::Clock => if_decodes(link, "Clock", frame, |clock| self.directory.clock(link, clock)),
+            LinkCommand::Forward => self.on_request(link, frame),
+            LinkCommand::SenderState => if_decodes(link, "SenderState", frame, |told| self.roles.heard(link, told)),
+            _ => unknown(link, frame),
+        }
+    }
+
+    fn on_service(&self, link: &Link, command: LinkCommand, frame: &Frame) {
+        match command {
+            LinkCommand::Push => if_decodes(link, "Push", frame, |push| self.directory.push_everywhere(push)),
+            LinkCommand::Relay => if_decodes(link, "Relay", frame, |relay| self.directory.relay_everywhere(relay)),
+            LinkCommand::SenderState => if_decodes(link, "SenderState", frame, |told| self.roles.heard(link, told)),
+            _ => unknown(link, frame),
+        }
+    }
+
+    /// What another region's route says is for this region, and goes no further.
+    fn on_route(&self, link: &Link, command: LinkCommand, frame: &Frame) {
+        match command {
+            LinkCommand::Push => if_decodes(link, "Push", frame, |push| self.directory.push(push)),
+            LinkCommand::Relay => if_decodes(link, "Relay", frame, |relay| self.directory.relay(relay)),
+            LinkCommand::Presence => {
+                if_decodes(link, "Presence", frame, |presence| self.directory.regions().heard(link, presence));
+            }
+            LinkCommand::RouteState => if_decodes(link, "RouteState", frame, |state| self.on_state(link, state)),
+            // What is beside a request (a read state's way to the peer) was done where it came in.
+            LinkCommand::Forward => self.on_foreign_request(link, frame),
+            _ => unknown(link, frame),
+        }
+    }
+
+    fn on_state(&self, link: &Link, state: RouteState) {
+        let rank = match (state.has_service, state.mastership.master == link.peer().name) {
+            (false, _) => Rank::Useless,
+            (true, false) => Rank::Standby,
+            (true, true) => Rank::Master,
+        };
+        self.directory.regions().told(link, state);
+        self.services.rank(link, rank);
+        self.roles.serving(self.services.serving());
+    }
+
+    fn on_foreign_request(&self, route: &Link, frame: &Frame) {
+        if let Some(request) = envelope(route, frame) {
+            self.pass(route, frame, &request, Reach::Here);
+        }
+    }
+
+    fn pass(&self, asker: &Link, frame: &Frame, request: &Forward, reach: Reach) {
+        let affinity = Affinity::of_request(Command::from_number(request.command), &request.user, &request.body);
+        self.services.forward(link::now(), asker, affinity, frame, reach);
     }
 }
 
 impl Traffic {
     fn on_request(&self, gate: &Link, frame: &Frame) {
-        let Some(request) = decode::<Forward>(gate, "Forward", &frame.body) else {
-            return refuse(gate, frame.sequence, &Refusal::new(RefusalCode::Internal, "the envelope does not decode"));
-        };
-        let command = Command::from_number(request.command);
-        match command {
+        let Some(request) = envelope(gate, frame) else { return };
+        match Command::from_number(request.command) {
             Command::Signal if self.signal(gate, frame.sequence, &request) => return,
             Command::ReadMsg => self.tell_read(&request),
             _ => {}
         }
-        let affinity = Affinity::of_request(command, &request.user, &request.body);
-        self.services.forward(link::now(), gate, affinity, frame);
+        self.pass(gate, frame, &request, Reach::Anywhere);
     }
 
     /// Brings an online-only signal between two users straight to the other one. A group's goes to
@@ -117,13 +181,32 @@ impl Traffic {
     }
 
     fn relay(&self, users: Vec<UserId>, cause: SessionKey, command: Command, body: Bytes) {
-        self.directory.relay(Relay { users, except: Some(cause), command: command.number(), body });
+        self.directory.relay_everywhere(Relay { users, except: Some(cause), command: command.number(), body });
     }
 }
 
-fn decode<M: Decode>(link: &Link, what: &'static str, body: &Bytes) -> Option<M> {
+/// A request's envelope. One that does not decode is refused.
+fn envelope(asker: &Link, frame: &Frame) -> Option<Forward> {
+    let request = decode(asker, "Forward", frame);
+    if request.is_none() {
+        refuse(asker, frame.sequence, &Refusal::new(RefusalCode::Internal, "the envelope does not decode"));
+    }
+    request
+}
+
+fn if_decodes<M: Decode>(link: &Link, what: &'static str, frame: &Frame, act: impl FnOnce(M)) {
+    if let Some(message) = decode(link, what, frame) {
+        act(message);
+    }
+}
+
+fn unknown(link: &Link, frame: &Frame) {
+    debug!(link = %link.id(), command = frame.command, "a command that this route does not know");
+}
+
+fn decode<M: Decode>(link: &Link, what: &'static str, frame: &Frame) -> Option<M> {
     Codec::Binary
-        .decode(what, body)
+        .decode(what, &frame.body)
         .inspect_err(
             |error| warn!(link = %link.id(), peer = link.peer().name, %error, "a tier sent what does not decode"),
         )

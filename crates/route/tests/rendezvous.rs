@@ -13,15 +13,15 @@ use im_proto::client::{
 };
 use im_proto::limits::LINK_TARGETS_MAX;
 use im_proto::link::{
-    Forward, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
-    Tier, UserPlace,
+    Clock, Forward, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace,
+    SessionUp, Tier, UserPlace,
 };
 use im_proto::{
     BootId, ClientMsgId, ConversationId, DeviceId, Epoch, GroupId, Refusal, RefusalCode as Code, Seq, SessionId,
     Target, UserId,
 };
 use proto_codec::{Bytes, BytesMut, Codec, Decode, Encode, Flags, Frame};
-use route::{Route, RouteConfig};
+use route::{Peers, Route, RouteConfig};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,7 @@ impl World {
             link: LinkConfig::default(),
             link_in_flight_max: WINDOW,
             request_timeout: REQUEST_TIMEOUT,
+            peers: Peers::default(),
         };
         let route = Route::start(config, Arc::clone(&network) as Arc<dyn Network>).await.unwrap();
         Self { network, route }
@@ -123,6 +124,11 @@ impl Fake {
             since_ms,
         };
         self.link.tell(LinkCommand::SessionUp, &up).unwrap();
+    }
+
+    /// Says what this gate's clock shows.
+    fn clock(&self, now_ms: u64) {
+        self.link.tell(LinkCommand::Clock, &Clock { now_ms }).unwrap();
     }
 
     fn logoff(&self, name: &str, session: u64) {
@@ -270,12 +276,16 @@ async fn of_one_devices_logins_on_two_gates_the_later_stays_whichever_is_heard_f
         let world = World::new().await;
         let (mut g1, mut g2) = (world.gate(1).await, world.gate(2).await);
         let service = world.service("s1").await;
+        // By what it shows, the clock of the gate with the earlier login is far ahead.
+        g1.clock(1_000_000);
+        g2.clock(0);
+        sleep(Duration::from_secs(1)).await;
         if later_first {
             g2.login("a", 7, "phone", 200);
             world.logins(1).await;
-            g1.login("a", 7, "phone", 100);
+            g1.login("a", 7, "phone", 1_000_100);
         } else {
-            g1.login("a", 7, "phone", 100);
+            g1.login("a", 7, "phone", 1_000_100);
             world.logins(1).await;
             g2.login("a", 7, "phone", 200);
         }

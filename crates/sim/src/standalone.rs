@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use im_runtime::logging::{self, LogFilter, LogFormat};
-use im_runtime::{Context, Ending, Readiness, Shutdown, Signals, metrics};
+use im_runtime::{Context, Ending, Readiness, SettingsSource, Shutdown, Signals, metrics};
 
 use crate::tiers::{Ports, Tiers, TiersConfig};
 
@@ -35,8 +35,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     let signals = Signals::install(shutdown.clone()).context("take signals")?;
     let metrics = metrics::install().context("install the metrics recorder")?;
-    let context =
-        Context { shutdown: shutdown.clone(), readiness: Readiness::default(), signals, metrics, config_file: None };
+    let (readiness, source) = (Readiness::default(), SettingsSource::default());
+    let context = Context { shutdown: shutdown.clone(), readiness, signals, metrics, source };
     let config = TiersConfig {
         data: options.data.clone(),
         ports: if options.free_ports { Ports::Free } else { Ports::Default },
@@ -63,10 +63,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 fn print_text(tiers: &Tiers, data: &Path) {
     let [gate, route, service] = tiers.admin_addrs();
     let (clients, accounts, ca) = (tiers.client_addr(), tiers.accounts_addr(), tiers.ca());
+    let grpc = tiers.grpc_addr();
     println!("sim is running: gate, route and im-service in this process. Ctrl-C stops it.");
     println!();
     println!("  clients (TLS)    {clients}");
     println!("  accounts (HTTP)  http://{accounts}");
+    println!("  timelines        http://{accounts}/ (a page), /docs (every call); gRPC {grpc}");
     println!("  certificate      {}", ca.display());
     println!("  data             {}", data.display());
     println!("  gate             http://{gate}/online /readyz /metrics");
@@ -83,6 +85,8 @@ fn print_json(tiers: &Tiers, data: &Path) -> anyhow::Result<()> {
     let json = serde_json::json!({
         "clients": tiers.client_addr().to_string(),
         "accounts": format!("http://{}", tiers.accounts_addr()),
+        "timelines": format!("http://{}", tiers.accounts_addr()),
+        "grpc": tiers.grpc_addr().to_string(),
         "ca": absolute(&tiers.ca())?,
         "keys": absolute(&data.join("keys"))?,
         "data": absolute(data)?,

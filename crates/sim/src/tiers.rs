@@ -72,6 +72,9 @@ impl Tiers {
         let service = ImServiceSettings {
             routes: routes.clone(),
             http_listen: config.ports.address(8000),
+            grpc_listen: config.ports.address(9000),
+            // Everything here is on loopback, and for development.
+            timeline_open: true,
             admin_listen: config.ports.address(8931),
             data: config.data.join("store"),
             link_cert: cert,
@@ -126,6 +129,11 @@ impl Tiers {
     /// Where accounts are served.
     pub(crate) fn accounts_addr(&self) -> SocketAddr {
         self.service.http_addr()
+    }
+
+    /// Where the timeline service answers over gRPC.
+    pub(crate) fn grpc_addr(&self) -> SocketAddr {
+        self.service.grpc_addr()
     }
 
     /// Where gate, route and im-service answer operators.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gate::{Encryption, Gate, GateConfig, GateSessionConfig};
+use gate::{Door, Encryption, Gate, GateConfig, GateSessionConfig, Limits, Rate};
 use im_auth::{Signer, Verifier, keys};
 use im_link::testing::{LinkEvents, MemoryNetwork, Recorder};
 use im_link::tls::LinkTls;
@@ -26,6 +26,12 @@ pub(crate) const LINK_IN_FLIGHT: usize = 16;
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Tests ask as quickly as they can; those of the limits set their own.
+pub(crate) fn unlimited() -> Limits {
+    let off = Rate::OFF;
+    Limits { messages_per_connection: off, messages_per_user: off, logins_per_user: off, ..Limits::default() }
+}
 
 pub(crate) fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
@@ -79,6 +85,7 @@ impl World {
             region: "here".into(),
             boot: BootId(7),
             client_listen: "gate".into(),
+            door: Door::default(),
             routes: Vec::new(),
             verifier: Verifier::new([signer.public_key().clone()]).unwrap(),
             client_tls: None,
@@ -91,6 +98,7 @@ impl World {
             client_in_flight_max: CLIENT_IN_FLIGHT,
             link_in_flight_max: LINK_IN_FLIGHT,
             request_timeout: REQUEST_TIMEOUT,
+            limits: unlimited(),
         };
         change(&mut config);
         let gate = Gate::start(config, Arc::clone(&network)).await.unwrap();

@@ -29,13 +29,14 @@ impl Owner {
         };
         let mut inbound = BytesMut::new();
         let mut flushed = true;
-        let mut redirect_at: Option<Instant> = None;
+        self.leave_at = None;
         loop {
             connection.on_timeout(now());
-            if let Some(cause) = self.drive(&mut connection, &mut redirect_at) {
+            if let Some(cause) = self.drive(&mut connection) {
                 return Ok(Ended::Closed(cause));
             }
-            if redirect_at.is_some_and(|at| at <= now()) {
+            let patient_until = self.leave_at.map(|at| at + LEAVE_PATIENCE);
+            if self.is_leaving() && (connection.is_idle() || patient_until <= Some(now())) {
                 self.lose(&mut connection);
                 return Ok(Ended::Redirected);
             }
@@ -45,8 +46,8 @@ impl Owner {
             let wake = [
                 connection.next_timeout(),
                 self.sync.next_timeout().filter(|_| self.pulls(&connection)),
-                self.queue.next_timeout().filter(|_| connection.has_room() && !self.is_closing()),
-                redirect_at,
+                self.queue.next_timeout().filter(|_| connection.has_room() && !self.is_closing() && !self.is_leaving()),
+                if self.is_leaving() { patient_until } else { self.leave_at },
                 self.farewell_until,
             ];
             // Always in this order, so that a simulation repeats. Reading first: what was read is worked
@@ -62,7 +63,7 @@ impl Owner {
                             Ok(frame) => connection.on_frame(now(), frame),
                             Err(error) => connection.on_framing_error(error),
                         }
-                        if let Some(cause) = self.drive(&mut connection, &mut redirect_at) {
+                        if let Some(cause) = self.drive(&mut connection) {
                             return Ok(Ended::Closed(cause));
                         }
                     }
@@ -80,7 +81,7 @@ impl Owner {
     }
 
     /// Works off what the connection tells, then gives it what waits. The cause, when it ended.
-    fn drive(&mut self, connection: &mut Connection, redirect_at: &mut Option<Instant>) -> Option<CloseCause> {
+    fn drive(&mut self, connection: &mut Connection) -> Option<CloseCause> {
         while let Some(event) = connection.poll_event() {
             match event {
                 ConnectionEvent::Ready(ack) => {
@@ -101,7 +102,7 @@ impl Owner {
                 ConnectionEvent::Signal(signal) => self.hint(Event::Signal(signal)),
                 ConnectionEvent::Redirect(Redirect { gates, after_ms }) => {
                     self.gates.redirect(gates.into_iter().map(|gate| gate.text));
-                    *redirect_at = Some(now() + Duration::from_millis(after_ms.into()));
+                    self.leave_at = Some(now() + Duration::from_millis(after_ms.into()));
                 }
                 ConnectionEvent::Closed(cause) => return Some(cause),
             }
@@ -113,7 +114,7 @@ impl Owner {
     /// Puts what waits on the wire, as far as the window has room: the pull first, because there is
     /// never more than one.
     fn feed(&mut self, connection: &mut Connection) {
-        if self.is_closing() {
+        if self.is_closing() || self.is_leaving() {
             return;
         }
         let now = now();
@@ -138,7 +139,12 @@ impl Owner {
 
     /// Whether a pull could go out now. When nobody listens to events, none ever does.
     fn pulls(&self, connection: &Connection) -> bool {
-        connection.has_room() && !self.is_closing() && !self.events.is_closed()
+        connection.has_room() && !self.is_closing() && !self.is_leaving() && !self.events.is_closed()
+    }
+
+    /// Whether the gate has asked to connect elsewhere, and it is time: nothing more is asked here.
+    fn is_leaving(&self) -> bool {
+        self.leave_at.is_some_and(|at| at <= now())
     }
 
     fn on_answer(&mut self, answer: Answer<Tag>) -> Result<(), CloseCause> {

@@ -35,7 +35,7 @@ const SUITES: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Certs {
-    server: Arc<ServerConfig>,
+    server: Acceptor,
     ca: CertificateDer<'static>,
 }
 
@@ -43,7 +43,7 @@ static CERTS: LazyLock<Certs> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let certs = ClusterCerts::load_or_create(dir.path(), &[]).unwrap();
     Certs {
-        server: Arc::new(tls::server_config(&certs.gate_server()).unwrap()),
+        server: Acceptor::new(&tls::server_config(&certs.gate_server()).unwrap(), RecordLayer::Lean),
         ca: CertificateDer::from_pem_file(certs.ca()).unwrap(),
     }
 });
@@ -71,9 +71,7 @@ async fn connect<I: crate::network::Io>(config: ClientConfig, wire: I) -> io::Re
 }
 
 async fn handshaken(io: impl crate::network::Io) -> io::Result<ServerStream> {
-    let mut stream = ServerStream::new(Box::new(io), Session::new(Arc::clone(&CERTS.server)).unwrap());
-    poll_fn(|cx| stream.poll_handshake(cx)).await?;
-    stream.shrink()
+    CERTS.server.handshake(Box::new(io)).await?.shrink()
 }
 
 /// Both ends of a connection whose handshake is done, over a wire that holds `room` bytes each way.
@@ -379,9 +377,10 @@ async fn a_client_with_nothing_in_common_is_told_so() {
     let (near, far) = duplex(64 * 1024);
     let mut config = client_config(&rustls::version::TLS13);
     config.alpn_protocols = vec![b"other".to_vec()];
-    let mut strict = ServerConfig::clone(&CERTS.server);
+    let mut strict = ServerConfig::clone(&CERTS.server.0);
     strict.alpn_protocols = vec![b"sim".to_vec()];
-    let server = accept(Box::new(far), Arc::new(strict));
+    let strict = Acceptor::new(&strict, RecordLayer::Lean);
+    let server = strict.accept(Box::new(far));
     let (client, server) = tokio::join!(connect(config, Wire::straight(near)), server);
     let error = client.unwrap_err();
     let alert = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
@@ -434,11 +433,7 @@ async fn keys_change_to_those_that_rustls_changes_to() {
     for suite in tls::provider().cipher_suites.iter().filter(|suite| suite.tls13().is_some()) {
         let (near, far) = duplex(64 * 1024);
         let client = async { connect(suite_config(*suite), near).await.unwrap() };
-        let server = async {
-            let mut stream = ServerStream::new(Box::new(far), Session::new(Arc::clone(&CERTS.server)).unwrap());
-            poll_fn(|cx| stream.poll_handshake(cx)).await.unwrap();
-            stream.into_session()
-        };
+        let server = async { CERTS.server.handshake(Box::new(far)).await.unwrap().into_session() };
         let (_client, session) = tokio::join!(client, server);
         let Session::Rustls(session) = session else { panic!("nobody has shrunk it") };
         let Ok((mut read, mut write, mut kernel)) = session.into_keys().unwrap() else { panic!("no secrets") };

@@ -57,13 +57,19 @@ fn example(name: &str) -> &'static Example {
     EXAMPLES.iter().find(|example| example.name == name).unwrap_or_else(|| panic!("{name} is no example"))
 }
 
+/// The kept vector of a message with that note.
+pub fn row(message: &str, note: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto-codec/testdata/messages-v1.json");
+    let mut file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut rows = file["vectors"].as_array_mut().unwrap().iter_mut();
+    let row = rows.find(|row| row["message"] == message && row["note"] == note);
+    row.unwrap_or_else(|| panic!("{message} has no vector {note:?}")).take()
+}
+
 /// The plain vector of a message.
 fn vector(message: &str) -> Bytes {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto-codec/testdata/messages-v1.json");
-    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let mut rows = file["vectors"].as_array().unwrap().iter();
-    let row = rows.find(|row| row["message"] == message && row["note"] == "");
-    let hex = row.unwrap_or_else(|| panic!("{message} has no plain vector"))["hex"].as_str().unwrap();
+    let row = row(message, "");
+    let hex = row["hex"].as_str().unwrap();
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 

@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use examples::EXAMPLES;
+use im_proto::RefusalCode;
 use tables::Tables;
 
 fn page_path() -> PathBuf {
@@ -101,4 +102,33 @@ fn bytes_outside_the_marks_are_those_of_an_example() {
         seen += 1;
     }
     assert!(seen >= EXAMPLES.len());
+}
+
+/// Bodies in the other codecs, each a kept vector: ```` ```json SendMsg note ````.
+#[test]
+fn bodies_in_other_codecs_are_kept_vectors() {
+    let page = fs::read_to_string(page_path()).unwrap();
+    let mut lines = page.lines();
+    let mut seen = BTreeSet::new();
+    while let Some(line) = lines.next() {
+        let fence = line.strip_prefix("```").and_then(|rest| rest.split_once(' '));
+        let Some((codec @ ("json" | "protobuf"), which)) = fence else { continue };
+        let (message, note) = which.split_once(' ').unwrap_or((which, ""));
+        let told: String = lines.by_ref().take_while(|line| *line != "```").collect();
+        let told = if codec == "json" { told } else { told.replace(' ', "") };
+        assert_eq!(told, examples::row(message, note)[codec], "{line}");
+        seen.insert(codec);
+    }
+    assert_eq!(seen.len(), 2, "the page shows a body in each codec");
+}
+
+/// Every refusal has a row that tells its cause, and none that is gone has one.
+#[test]
+fn every_refusal_has_its_cause_on_the_page() {
+    let page = fs::read_to_string(page_path()).unwrap();
+    let (_, causes) = page.split_once("<!-- causes -->\n").unwrap();
+    let rows = causes.trim_start().lines().take_while(|line| line.starts_with('|')).skip(2);
+    let told: Vec<_> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
+    let all: Vec<_> = RefusalCode::KNOWN.iter().map(|code| code.name()).collect();
+    assert_eq!(told, all);
 }

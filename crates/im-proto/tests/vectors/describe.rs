@@ -117,6 +117,7 @@ structs! {
     ChangeMembers { group, add, remove }
     ConversationPage { conversations, has_more }
     ConversationSummary { conversation, name, head, read_seq, unread, last }
+    Clock { now_ms }
     CreateGroup { group, name, members }
     Empty {}
     Entry { seq, message }
@@ -133,11 +134,13 @@ structs! {
     Kickout { reason, detail }
     ListConversations { after, limit }
     ListGroups { after, limit }
+    Mastership { term, master }
     Message { conversation, seq, sender, client_msg_id, time_ms, content_type, payload }
     MsgPage { head, floor, entries, has_more }
     NewMsg { head, entry, query_after_ms }
     Ping {}
     Position { epoch, seq }
+    Presence { up, down }
     Push { epoch, targets, message, except }
     PushSessions { epoch, targets, message }
     ReadMsg { conversation, seq }
@@ -147,8 +150,10 @@ structs! {
     RelaySessions { sessions, command, body }
     RevReadMsg { conversation, reader, seq }
     RevSignal { conversation, sender, kind, payload }
+    RouteState { mastership, serves, has_service, gates }
     SendAck { conversation, seq, position, receiver_seq, time_ms, repeated }
     SendMsg { to, client_msg_id, content_type, payload }
+    SenderState { mastership, uses, registered }
     SessionDown { user, session }
     SessionKey { boot, session }
     SessionPlace { session, seq }

@@ -280,4 +280,23 @@ examples! {
         command: Command::RevSignal.number(),
         body: Bytes::from_static(b"\x03a:b\x01a\x00\x01\x00\x00"),
     };
+    Clock "" Clock { now_ms: 86_400_000 };
+    RouteState "" RouteState {
+        mastership: Mastership { term: 3, master: "route-2".to_owned() },
+        serves: true,
+        has_service: false,
+        gates: u64::MAX - 1,
+    };
+    RouteState "a route that knows nobody yet" RouteState {
+        mastership: Mastership::default(),
+        serves: false,
+        has_service: false,
+        gates: 0,
+    };
+    SenderState "" SenderState {
+        mastership: Mastership { term: 0, master: "route-1".to_owned() },
+        uses: true,
+        registered: false,
+    };
+    Presence "" Presence { up: vec![u64::MAX, 1], down: vec![2] };
 }

@@ -8,6 +8,7 @@ mod examples;
 mod refused;
 mod refused_json;
 mod refused_protobuf;
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -154,4 +155,14 @@ fn every_message_cut_at_every_length_is_refused() {
 #[test]
 fn refused_bytes_get_the_error_that_is_kept() {
     compare_or_write("refused-v1.json", &refused::file());
+}
+
+#[test]
+fn frames_have_the_bytes_that_are_kept() {
+    compare_or_write("frames-v1.json", &streams::frames_file());
+}
+
+#[test]
+fn streams_give_the_same_frames_however_they_are_split() {
+    compare_or_write("streams-v1.json", &streams::streams_file());
 }

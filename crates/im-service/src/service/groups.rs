@@ -102,14 +102,7 @@ impl Service {
         let mut members = create.members;
         members.push(user.clone());
         let group = Group { group: create.group, name: create.name, owner: user.clone(), members: sorted(members)? };
-        let mut changes = vec![Change::Put {
-            table: Table::Group,
-            key: group.group.as_str().into(),
-            value: encode_group(&group),
-            expect: Expect::Absent,
-        }];
-        changes.extend(group.members.iter().map(|member| enter(member, &group.group)));
-        match self.store.commit(changes).await {
+        match self.store.commit(creation(&group)).await {
             Ok(()) => {
                 self.groups.forget(&group.group);
                 Ok(Outcome::answer(&group))
@@ -141,6 +134,43 @@ impl Service {
             self.groups.forget(&change.group);
             match committed {
                 Ok(()) => return Ok(Outcome::answer(&changed)),
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(commit_refusal(&error)),
+            }
+        }
+        Err(commit_refusal(&CommitError::Conflict(0)))
+    }
+
+    /// Makes a group where there is none, and brings in who is not part of it: what a business
+    /// system asks for by sending to it. The first of `members` becomes its owner.
+    pub(crate) async fn admit_members(&self, group: &GroupId, members: &[UserId]) -> Result<(), Refusal> {
+        let Some(owner) = members.first() else { return Ok(()) };
+        let is_part = |all: &[UserId]| members.iter().all(|member| all.binary_search(member).is_ok());
+        match self.groups.members(group).await {
+            Ok(all) if is_part(&all) => return Ok(()),
+            Ok(_) => {}
+            Err(refusal) if refusal.code == RefusalCode::NoSuchGroup => {}
+            Err(refusal) => return Err(refusal),
+        }
+        for _ in 0..CHANGE_TRIES {
+            let changes = match self.groups.load(group).await {
+                Ok((before, _)) if is_part(&before.members) => return Ok(()),
+                Ok((before, stored)) => {
+                    let all = before.members.iter().chain(members).cloned().collect();
+                    let after = Group { members: sorted(all)?, ..before.clone() };
+                    self.member_changes(&before, &after, stored).await?
+                }
+                Err(refusal) if refusal.code == RefusalCode::NoSuchGroup => {
+                    let name = group.to_string();
+                    let members = sorted(members.to_vec())?;
+                    creation(&Group { group: group.clone(), name, owner: owner.clone(), members })
+                }
+                Err(refusal) => return Err(refusal),
+            };
+            let committed = self.store.commit(changes).await;
+            self.groups.forget(group);
+            match committed {
+                Ok(()) => return Ok(()),
                 Err(CommitError::Conflict(_)) => {}
                 Err(error) => return Err(commit_refusal(&error)),
             }
@@ -193,6 +223,18 @@ impl Service {
         }
         Ok(Outcome::answer(&GroupPage { groups, has_more }))
     }
+}
+
+/// The rows of a new group.
+fn creation(group: &Group) -> Vec<Change> {
+    let mut changes = vec![Change::Put {
+        table: Table::Group,
+        key: group.group.as_str().into(),
+        value: encode_group(group),
+        expect: Expect::Absent,
+    }];
+    changes.extend(group.members.iter().map(|member| enter(member, &group.group)));
+    changes
 }
 
 fn enter(member: &UserId, group: &GroupId) -> Change {

@@ -7,6 +7,7 @@ use im_proto::client::{ContentType, Message, SendAck, SendMsg};
 use im_proto::link::{Forward, Push, SessionKey, UserPlace};
 use im_proto::{Position, Refusal, RefusalCode, Target, UserId};
 use im_timeline::{Append, AppendError, Placed, Store};
+use im_timeline_api::Watchers;
 
 use super::{Outcome, Service, Tell, decode, encode, store_refusal};
 
@@ -16,6 +17,7 @@ pub(crate) struct Sending {
     store: Arc<dyn Store>,
     append: Append,
     session: SessionKey,
+    watchers: Arc<Watchers>,
 }
 
 impl Service {
@@ -47,14 +49,15 @@ impl Service {
             payload: send.payload,
             recipients,
         };
-        Ok(Sending { store: Arc::clone(&self.store), append, session: request.session })
+        let (store, watchers) = (Arc::clone(&self.store), Arc::clone(&self.watchers));
+        Ok(Sending { store, append, session: request.session, watchers })
     }
 }
 
 impl Sending {
     /// Stores the message; when this gives an outcome the message is durable and has its places.
     pub(crate) async fn run(self) -> Result<Outcome, Refusal> {
-        let Self { store, append, session } = self;
+        let Self { store, append, session, watchers } = self;
         let message = Message {
             conversation: append.conversation.clone(),
             seq: im_proto::Seq::ZERO,
@@ -75,6 +78,7 @@ impl Sending {
             repeated: placed.repeated,
         };
         let Placed { seq, places, repeated, .. } = placed;
+        watchers.wake(places.iter().map(|(user, _)| user));
         // Those who are to know of a repeat were told the first time.
         let tell = (!repeated).then(|| {
             let targets = places.into_iter().map(|(user, seq)| UserPlace { user, seq }).collect();

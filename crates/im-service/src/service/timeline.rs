@@ -38,9 +38,8 @@ impl Service {
         if after > page.head.head {
             return Err(RefusalCode::BadPosition.into());
         }
-        if after > Seq::ZERO {
-            self.fetched.note(user, device, after);
-        }
+        // A device that has nothing yet is noted too: what it still lacks is not trimmed.
+        self.fetched.note(user, device, after);
         Ok(Outcome::answer(&MsgPage {
             head: Position { epoch, seq: page.head.head },
             floor: page.head.floor,

@@ -288,6 +288,11 @@ impl<T> ClientConnection<T> {
         self.is_ready() && self.in_flight.len() < self.limits.window
     }
 
+    /// Whether no answer is due.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// The codec that the handshake chose.
     pub fn codec(&self) -> Codec {
         self.output.codec

@@ -18,7 +18,7 @@ pub(super) struct StandaloneArgs {
     /// The folder for keys, certificates and the store; made where it is missing.
     #[arg(long, default_value = "sim-data", value_name = "DIR")]
     data: PathBuf,
-    /// Listen on free ports instead of 8910, 8911, 8920, 8921, 8000 and 8931.
+    /// Listen on free ports instead of 8910, 8911, 8920, 8921, 8000, 9000 and 8931.
     #[arg(long)]
     free_ports: bool,
     /// Let messages go to users who have no account here, because their tokens come from elsewhere.
@@ -31,6 +31,10 @@ pub(super) struct StandaloneArgs {
 /// Arguments of `sim demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
+    /// Talk in a cluster that runs already, of which this file (written by scripts/dev-cluster) tells the
+    /// addresses.
+    #[arg(long, value_name = "FILE")]
+    cluster: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -65,7 +69,11 @@ pub(super) async fn run_standalone(args: StandaloneArgs, home: &Home, json: bool
 }
 
 pub(super) async fn run_demo(args: &DemoArgs) -> Result<(), Failure> {
-    demo::run(&args.log.log).await.map_err(|error| failed(&error))
+    let played = match &args.cluster {
+        Some(cluster) => demo::run_in(cluster, &args.log.log).await,
+        None => demo::run(&args.log.log).await,
+    };
+    played.map_err(|error| failed(&error))
 }
 
 pub(super) fn run_keys(args: &KeysArgs, output: &Output) -> Result<(), Failure> {

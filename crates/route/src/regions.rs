@@ -1,0 +1,233 @@
+//! The routes of other regions: which of this region's users they are told about, which of theirs they
+//! hold, and what crosses.
+//!
+//! **Each tells the others who is online**, eight bytes for a user who comes or goes. The other ways were
+//! to ask before a notify crosses, or to send every notify everywhere: both cost traffic for every
+//! message, where this costs some for every first login and last goodbye of a user, of which there are
+//! far fewer; and a notify that had to ask first would come late. What it costs is memory: sixteen bytes
+//! or so for each user of another region, per link, up to [`PEER_USERS_MAX`]; a route that tells of more
+//! is taken to hold everybody, which costs traffic and nothing else.
+//!
+//! A change is told at once and in order on the link on which requests of this region may go as well, so
+//! that whoever logs in and pulls is known over there before the pull is answered. A new link begins with
+//! everybody who is online. What is lost with a link is soft, and the next one begins anew.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use im_link::{Link, LinkId};
+use im_proto::UserId;
+use im_proto::limits::LINK_PRESENCE_MAX;
+use im_proto::link::{LinkCommand, Presence, Push, Relay, RouteState};
+use im_session::{Turned, user_hash};
+use parking_lot::Mutex;
+use tracing::warn;
+
+/// Users of one other route that are remembered: a hash set of 64 MiB.
+pub(crate) const PEER_USERS_MAX: usize = 4_000_000;
+
+/// Users who were online when a link came up, told per tick: a million takes a second, and a burst stays
+/// far under the link's outbound bound.
+const TOLD_PER_TICK: usize = 3 * LINK_PRESENCE_MAX as usize;
+
+/// The links to routes of other regions. Its lock is taken with the directory's held, never the other way
+/// round, so that what is told is in the order in which it happened.
+#[derive(Debug, Default)]
+pub(crate) struct Regions(Mutex<BTreeMap<LinkId, Peer>>);
+
+#[derive(Debug)]
+struct Peer {
+    link: Link,
+    /// Users who were online when the link came up, have not changed since, and are still to be told.
+    untold: BTreeSet<u64>,
+    /// Users who are online there.
+    holds: Held,
+    state: Option<RouteState>,
+}
+
+/// The users of another route.
+#[derive(Debug)]
+enum Held {
+    These(HashSet<u64>),
+    /// More than can be remembered.
+    Everybody,
+}
+
+/// A link to another region as an operator sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerView {
+    pub(crate) region: String,
+    pub(crate) name: String,
+    /// Users it has told of; `None` where they are too many.
+    pub(crate) users: Option<usize>,
+    pub(crate) is_master: bool,
+    pub(crate) has_service: bool,
+}
+
+impl Peer {
+    /// Whether it says that it is its region's master.
+    fn is_master(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.mastership.master == self.link.peer().name)
+    }
+
+    fn region(&self) -> &str {
+        &self.link.peer().region
+    }
+
+    fn holds(&self, user: u64) -> bool {
+        match &self.holds {
+            Held::These(users) => users.contains(&user),
+            Held::Everybody => true,
+        }
+    }
+
+    /// Tells of users. A route that does not take it has to be told anew from the begin.
+    fn tell(&self, presence: &Presence) {
+        if self.link.tell(LinkCommand::Presence, presence).is_err() && !self.link.is_closed() {
+            warn!(link = %self.link.id(), "a route of another region takes too little; its link is closed");
+            self.link.close();
+        }
+    }
+
+    fn tell_some(&mut self) {
+        for _ in 0..TOLD_PER_TICK / LINK_PRESENCE_MAX as usize {
+            let mut up = Vec::new();
+            while let Some(user) = self.untold.pop_first() {
+                up.push(user);
+                if up.len() == LINK_PRESENCE_MAX as usize {
+                    break;
+                }
+            }
+            if up.is_empty() {
+                return;
+            }
+            self.tell(&Presence { up, down: Vec::new() });
+        }
+    }
+}
+
+impl Regions {
+    /// A route of another region is linked; these users are online here.
+    pub(crate) fn up(&self, link: &Link, online: impl Iterator<Item = u64>) {
+        let mut peer =
+            Peer { link: link.clone(), untold: online.collect(), holds: Held::These(HashSet::new()), state: None };
+        peer.tell_some();
+        self.0.lock().insert(link.id(), peer);
+    }
+
+    pub(crate) fn down(&self, link: &Link) {
+        self.0.lock().remove(&link.id());
+    }
+
+    pub(crate) fn on_tick(&self, link: &Link) {
+        if let Some(peer) = self.0.lock().get_mut(&link.id()) {
+            peer.tell_some();
+        }
+    }
+
+    /// Users have come or gone here.
+    pub(crate) fn turned(&self, turned: &[Turned]) {
+        if turned.is_empty() {
+            return;
+        }
+        for peer in self.0.lock().values_mut() {
+            for part in turned.chunks(LINK_PRESENCE_MAX as usize) {
+                for turned in part {
+                    peer.untold.remove(&turned.user);
+                }
+                let users = |is_online| {
+                    let mut users: Vec<_> =
+                        part.iter().filter(|turned| turned.is_online == is_online).map(|turned| turned.user).collect();
+                    // A gate's users leave in no order; a simulation wants one.
+                    users.sort_unstable();
+                    users
+                };
+                peer.tell(&Presence { up: users(true), down: users(false) });
+            }
+        }
+    }
+
+    /// Users have come or gone there.
+    pub(crate) fn heard(&self, link: &Link, presence: Presence) {
+        let mut peers = self.0.lock();
+        let Some(Peer { holds, .. }) = peers.get_mut(&link.id()) else { return };
+        let Held::These(users) = holds else { return };
+        users.extend(presence.up);
+        for user in presence.down {
+            users.remove(&user);
+        }
+        if users.len() > PEER_USERS_MAX {
+            warn!(link = %link.id(), peer = link.peer().name, "more users than can be remembered; all that is told goes there");
+            *holds = Held::Everybody;
+        }
+    }
+
+    /// A route of another region tells of itself.
+    pub(crate) fn told(&self, link: &Link, state: RouteState) {
+        if let Some(peer) = self.0.lock().get_mut(&link.id()) {
+            peer.state = Some(state);
+        }
+    }
+
+    /// Brings a message's places to the regions where receivers are online.
+    pub(crate) fn push(&self, push: &Push) {
+        for (link, targets) in self.crossing(&push.targets, |target| &target.user) {
+            let part = Push { targets, ..push.clone() };
+            count_lost(link.tell(LinkCommand::Push, &part).is_ok());
+        }
+    }
+
+    /// Brings a frame to the regions where its receivers are online.
+    pub(crate) fn relay(&self, relay: &Relay) {
+        for (link, users) in self.crossing(&relay.users, |user| user) {
+            let part = Relay { users, ..relay.clone() };
+            count_lost(link.tell(LinkCommand::Relay, &part).is_ok());
+        }
+    }
+
+    /// Which receivers to tell over which link: of each region that holds one, one route.
+    fn crossing<T: Clone>(&self, targets: &[T], user: impl Fn(&T) -> &UserId) -> Vec<(Link, Vec<T>)> {
+        let peers = self.0.lock();
+        if peers.is_empty() {
+            return Vec::new();
+        }
+        // Masters first; a region's routes hold the same, unless a gate reaches only one of them.
+        let mut peers: Vec<_> = peers.values().filter(|peer| !peer.link.is_closed()).collect();
+        let order = |peer: &Peer| (!peer.is_master(), peer.link.id());
+        peers.sort_by(|a, b| a.region().cmp(b.region()).then_with(|| order(a).cmp(&order(b))));
+        let mut crossing: Vec<(Link, Vec<T>)> = Vec::new();
+        for target in targets {
+            let hash = user_hash(user(target));
+            let mut last_region = None;
+            for peer in peers.iter().filter(|peer| peer.holds(hash)) {
+                if last_region.replace(peer.region()) == Some(peer.region()) {
+                    continue;
+                }
+                match crossing.iter_mut().find(|(link, _)| link.id() == peer.link.id()) {
+                    Some((_, targets)) => targets.push(target.clone()),
+                    None => crossing.push((peer.link.clone(), vec![target.clone()])),
+                }
+            }
+        }
+        crossing
+    }
+
+    pub(crate) fn views(&self) -> Vec<PeerView> {
+        let peers = self.0.lock();
+        let view = |peer: &Peer| PeerView {
+            region: peer.region().to_owned(),
+            name: peer.link.peer().name.clone(),
+            users: match &peer.holds {
+                Held::These(users) => Some(users.len()),
+                Held::Everybody => None,
+            },
+            is_master: peer.is_master(),
+            has_service: peer.state.as_ref().is_some_and(|state| state.has_service),
+        };
+        peers.values().map(view).collect()
+    }
+}
+
+fn count_lost(told: bool) {
+    let name = if told { "sim_route_crossed_total" } else { "sim_route_crossings_dropped_total" };
+    metrics::counter!(name).increment(1);
+}
