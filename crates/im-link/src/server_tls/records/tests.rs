@@ -8,6 +8,8 @@ use tokio::io::ReadBuf;
 use super::super::secrets::{SECRET_LEN_MAX, Secret};
 use super::*;
 
+mod mutated;
+
 const DATA: ContentType = ContentType::ApplicationData;
 const HANDSHAKE: ContentType = ContentType::Handshake;
 const ALERT: ContentType = ContentType::Alert;
