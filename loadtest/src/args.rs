@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use im_proto::limits::PAYLOAD_LEN_MAX;
 
+use crate::output::OutputArgs;
 use crate::worker::{PAYLOAD_LEN_MIN, SOCKETS_PER_WORKER_MAX};
 
 /// Puts load on sim and reports what it took.
@@ -22,12 +23,24 @@ pub(crate) enum Scenario {
     Relay(RelayArgs),
     /// Durable messages through the real tiers, against the baseline in the same run.
     Send(SendArgs),
+    /// Logged-in connections that only keep their heartbeats: what one costs, and whether all answer.
+    Idle(IdleArgs),
+    /// Clients lose their gate, by kill -9 or by a drain: how soon are they back, and at what loss.
+    Storm(StormArgs),
+    /// Mixed traffic for a long while: is anything lost, and does anything grow.
+    Soak(SoakArgs),
     /// The three hops of the baseline, for a coordinator on the other end of stdin and stdout.
     #[command(hide = true)]
     ServeRelay(ServeRelayArgs),
     /// Client connections, for a coordinator on the other end of stdin and stdout.
     #[command(hide = true)]
     LoadWorker,
+    /// Idle clients, for a coordinator on the other end of stdin and stdout.
+    #[command(hide = true)]
+    HoldWorker,
+    /// Whole clients, for a coordinator on the other end of stdin and stdout.
+    #[command(hide = true)]
+    CrowdWorker,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -62,10 +75,10 @@ pub(crate) struct SendArgs {
     pub(crate) rounds: u32,
 }
 
-/// The tiers that are measured.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct TiersArgs {
-    /// A gate's address, `host:port`; several are used in turn. Without it `sim standalone` is started.
+/// Gates that run already.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct GivenArgs {
+    /// A gate's address, `host:port`; several are used in turn. Without it tiers are started.
     #[arg(long, value_name = "ADDRESS", requires = "ca", requires = "token_key")]
     pub(crate) gate: Vec<String>,
     /// The certificate that the gate's is signed by, PEM.
@@ -77,12 +90,137 @@ pub(crate) struct TiersArgs {
     /// A process whose CPU time counts as the server's.
     #[arg(long, value_name = "PID", requires = "gate")]
     pub(crate) server_pid: Vec<u32>,
+}
+
+/// The tiers that `send` measures.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TiersArgs {
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
     /// The `sim` binary to start; the one beside this program unless given.
     #[arg(long, value_name = "FILE", conflicts_with = "gate")]
     pub(crate) sim: Option<PathBuf>,
     /// Where the started tiers keep their data; a temporary folder unless given.
     #[arg(long, value_name = "DIR", conflicts_with = "gate")]
     pub(crate) data: Option<PathBuf>,
+}
+
+/// Tiers of one's own, each a process.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct ClusterArgs {
+    /// The folder with `sim-gate`, `sim-route` and `sim-im-service`; the one of this program unless given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) binaries: Option<PathBuf>,
+    /// Where the started tiers keep settings, logs and data; a temporary folder unless given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// A further line of the gates' settings, for instance `heartbeat = "60s"`. May be repeated.
+    #[arg(long, value_name = "LINE")]
+    pub(crate) gate_setting: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct IdleArgs {
+    /// Connections to hold.
+    #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) connections: u32,
+    /// Gates to start: one per 15,000 connections unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=2000), conflicts_with = "gate")]
+    pub(crate) gates: Option<u32>,
+    /// Seconds for which all are held before the gates are asked what they cost.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub(crate) seconds: u32,
+    /// Logins per second at most.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Logins under way at once.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) concurrency: u32,
+    /// Worker processes: one per 15,000 connections unless given, two at least.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) workers: Option<u32>,
+    /// Seconds between the heartbeats that started gates ask for.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600), conflicts_with = "gate")]
+    pub(crate) heartbeat: u32,
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StormArgs {
+    /// Clients that are logged in on the gate that goes.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=15_000))]
+    pub(crate) connections: u32,
+    /// Gates; one goes, the others take its clients.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub(crate) gates: u32,
+    /// The gate gets SIGTERM and sends its clients away, instead of kill -9.
+    #[arg(long)]
+    pub(crate) drain: bool,
+    /// Messages per second that the clients send each other all the while.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Seconds of traffic before the gate goes, and after all are back.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+    /// Seconds in which all have to be back.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) patience: u32,
+    /// Worker processes: one per CPU unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) workers: Option<u32>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SoakArgs {
+    /// Clients.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=30_000))]
+    pub(crate) connections: u32,
+    /// Minutes of traffic; parts of one are allowed.
+    #[arg(long, default_value_t = 10.0, value_parser = minutes)]
+    pub(crate) minutes: f64,
+    /// What clients do per second, all together: messages mostly, some reads, signals, pages of
+    /// history, and logins.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Gates.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) gates: u32,
+    /// Worker processes: one per CPU unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) workers: Option<u32>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    let range = 0.05..=10_080.0;
+    if range.contains(&minutes) { Ok(minutes) } else { Err(format!("a soak takes {range:?} minutes")) }
+}
+
+impl IdleArgs {
+    /// Connections of a process: it may open 20,000 files on the reference machine.
+    const PER_PROCESS: u32 = SOCKETS_PER_WORKER_MAX;
+
+    pub(crate) fn gates(&self) -> u32 {
+        self.gates.unwrap_or_else(|| self.connections.div_ceil(Self::PER_PROCESS))
+    }
+
+    pub(crate) fn workers(&self, cpus: u32) -> u32 {
+        let needed = self.connections.div_ceil(Self::PER_PROCESS);
+        self.workers.unwrap_or(cpus).max(needed).min(self.connections)
+    }
 }
 
 fn payload_len(text: &str) -> Result<usize, String> {
@@ -120,9 +258,8 @@ pub(crate) struct Load {
     /// Load worker processes: one per CPU unless given, and as many more as the connections need.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) workers: Option<u32>,
-    /// Print the report as one JSON object on the last line of stdout.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 impl Load {

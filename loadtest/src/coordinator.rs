@@ -10,8 +10,8 @@ use tokio::time::{interval, sleep_until};
 
 use crate::args::Load;
 use crate::child::Child;
-use crate::cpu;
 use crate::histogram::Latencies;
+use crate::kernel;
 use crate::machine::cpus;
 use crate::progress::Progress;
 use crate::worker::{Notice, Order, Plan, Slice, TrafficPlan, Verdict, Window};
@@ -180,7 +180,7 @@ impl Endpoint {
 /// CPU time of the server and of the workers between the two ends of the measured time.
 async fn cpu_used(window: Window, servers: &[u32], workers: &[u32]) -> anyhow::Result<(Duration, Duration)> {
     let read = || {
-        let sum = |pids: &[u32]| pids.iter().map(|&pid| cpu::of_process(pid)).sum::<anyhow::Result<Duration>>();
+        let sum = |pids: &[u32]| pids.iter().map(|&pid| kernel::cpu_time(pid)).sum::<anyhow::Result<Duration>>();
         anyhow::Ok((sum(servers)?, sum(workers)?))
     };
     let from = window.start() + window.warmup();
@@ -230,13 +230,14 @@ impl Worker {
 }
 
 /// Part number `number` of `whole` in `parts` nearly equal parts.
-fn share(whole: u32, parts: u32, number: u32) -> u32 {
+pub(crate) fn share(whole: u32, parts: u32, number: u32) -> u32 {
     whole / parts + u32::from(number < whole % parts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::OutputArgs;
 
     #[test]
     fn shares_are_even_and_add_up() {
@@ -258,7 +259,7 @@ mod tests {
                 seconds: 1,
                 warmup: 0,
                 workers: Some(workers),
-                json: false,
+                output: OutputArgs::default(),
             };
             let mut ranges = Vec::new();
             let plans = plans(&load, &server, |range| {

@@ -46,9 +46,22 @@ impl Latencies {
         self.0.len()
     }
 
+    /// The greatest, in milliseconds.
+    pub(crate) fn max_ms(&self) -> f64 {
+        self.0.max() as f64 / 1000.0
+    }
+
     /// The buckets that are not empty.
     pub(crate) fn buckets(&self) -> Buckets {
         Buckets(self.0.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())).collect())
+    }
+
+    /// Quantile and milliseconds, from the least to the greatest latency, for a drawing.
+    pub(crate) fn curve(&self) -> Vec<(f64, f64)> {
+        /// Points between two halvings of the distance to 1.
+        const TICKS_PER_HALF: u32 = 8;
+        let ticks = self.0.iter_quantiles(TICKS_PER_HALF);
+        ticks.map(|at| (at.quantile_iterated_to(), at.value_iterated_to() as f64 / 1000.0)).collect()
     }
 
     pub(crate) fn quantiles(&self) -> Quantiles {
@@ -116,6 +129,15 @@ mod tests {
         {
             assert!((got - wanted).abs() <= wanted / 1000.0, "{got} is not within 0.1 % of {wanted}");
         }
+    }
+
+    #[test]
+    fn a_curve_rises_from_the_least_to_the_greatest() {
+        let curve = recorded(&(1..=1000).map(Duration::from_millis).collect::<Vec<_>>()).curve();
+        assert!(curve.windows(2).all(|two| two[0].0 <= two[1].0 && two[0].1 <= two[1].1), "{curve:?}");
+        let (quantile, ms) = curve[curve.len() - 1];
+        assert_eq!(quantile, 1.0);
+        assert!((ms - 1000.0).abs() <= 1.0, "{ms}");
     }
 
     #[test]

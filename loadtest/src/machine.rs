@@ -1,5 +1,6 @@
 //! What the figures were measured on.
 
+use std::fmt;
 use std::fs;
 use std::thread;
 
@@ -26,8 +27,28 @@ impl Machine {
     }
 }
 
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gibibytes = self.memory_bytes as f64 / f64::from(1 << 30);
+        write!(f, "{} × {}, {gibibytes:.0} GiB, Linux {}", self.cpus, self.cpu_model, self.kernel)
+    }
+}
+
 pub(crate) fn cpus() -> u32 {
     thread::available_parallelism().map_or(1, |count| count.get() as u32)
+}
+
+/// Files that this process, and what it starts, may open; without bound where nothing is told.
+pub(crate) fn open_files_max() -> u64 {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    open_files_limit(&limits).unwrap_or(u64::MAX)
+}
+
+/// `Max open files            1024                 20000                files`: the limit that holds, then
+/// the one that it could be raised to.
+fn open_files_limit(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The value of the first `name : value` line.
@@ -43,6 +64,14 @@ fn kibibytes(value: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_that_holds_is_the_first() {
+        let limits = "Limit   Soft Limit   Hard Limit   Units\nMax open files            1024                 20000                files\n";
+        assert_eq!(open_files_limit(limits), Some(1024));
+        assert_eq!(open_files_limit("Max open files   unlimited   unlimited   files\n"), None);
+        assert!(open_files_max() > 100);
+    }
 
     #[test]
     fn fields_are_found_by_their_whole_name() {

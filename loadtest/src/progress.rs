@@ -47,3 +47,44 @@ impl Drop for Progress {
         }
     }
 }
+
+/// How many connections stand, of how many, with whatever else is worth a look.
+pub(crate) struct Standings {
+    what: &'static str,
+    wanted: u64,
+    before: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Standings {
+    pub(crate) fn start(what: &'static str, wanted: u64) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}");
+            ProgressBar::new(wanted)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                .with_prefix(what)
+        });
+        Self { what, wanted, before: 0, bar }
+    }
+
+    /// Called once a second.
+    pub(crate) fn show(&mut self, standing: u64, rest: &str) {
+        let per_second = standing.saturating_sub(self.before);
+        self.before = standing;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(standing);
+                bar.set_message(format!("{per_second}/s, {rest}"));
+            }
+            None => eprintln!("{}: {standing}/{}, {per_second}/s, {rest}", self.what, self.wanted),
+        }
+    }
+}
+
+impl Drop for Standings {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

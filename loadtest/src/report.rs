@@ -6,6 +6,7 @@ use crate::args::{Load, SendArgs};
 use crate::coordinator::Measured;
 use crate::histogram::Quantiles;
 use crate::machine::Machine;
+use crate::output::Page;
 use crate::worker::Verdict;
 
 /// What was asked for.
@@ -31,6 +32,15 @@ impl Workload {
             workers: load.workers(cpus),
         }
     }
+
+    fn describe(&self, page: &mut Page) {
+        let rate = self.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate}/s"));
+        let Self { connections, in_flight, seconds, warmup, workers, .. } = self;
+        page.fact(
+            "workload",
+            format!("{connections} connections × {in_flight} in flight, {rate}, {seconds} s after {warmup} s, {workers} workers"),
+        );
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -49,6 +59,20 @@ pub(crate) struct RelayReport {
 }
 
 impl RelayReport {
+    pub(crate) fn page(&self, measured: &Measured) -> Page {
+        let mut page = Page::new("relay: the bare baseline");
+        page.measured("messages per second", self.relay_per_second, "", "");
+        page.measured("server CPU per message", self.server_cpu_us_per_message, "µs", "");
+        page.measured("client CPU per message", self.client_cpu_us_per_message, "µs", "");
+        page.quantiles("ack", Some(self.ack_ms));
+        page.fact("answered, unanswered", format!("{}, {}", self.answered, self.unanswered));
+        page.fact("durable", self.durable);
+        self.workload.describe(&mut page);
+        page.machine(&self.machine);
+        page.latency_curve("latency", &[("ack", &measured.ack)]);
+        page
+    }
+
     pub(crate) fn new(measured: &Measured, workload: Workload, durable: bool, machine: Machine) -> Self {
         Self {
             scenario: "relay",
@@ -95,6 +119,28 @@ pub(crate) struct SendReport {
 }
 
 impl SendReport {
+    pub(crate) fn page(&self, sent: &Measured, relayed: &Measured) -> Page {
+        let mut page = Page::new("send: durable messages");
+        page.measured("acked per second", self.acked_per_second, "", "");
+        page.measured("relay per second", self.relay_per_second, "", "");
+        page.measured("ratio", self.ratio, "", "≥ 0.40 at × 4, ≥ 0.60 at × 1");
+        page.measured("server CPU per message", self.server_cpu_us_per_message, "µs", "≤ 12 µs at × 4, ≤ 30 µs at × 1");
+        page.measured("client CPU per message", self.client_cpu_us_per_message, "µs", "");
+        page.measured("relay's CPU per message", self.relay_cpu_us_per_message, "µs", "");
+        page.quantiles("ack", Some(self.ack_ms));
+        page.quantiles("deliver", self.deliver_ms);
+        page.quantiles("relay's ack", Some(self.relay_ack_ms));
+        page.fact("answered, delivered live", format!("{}, {}", self.answered, self.delivered));
+        page.fact("refused, unanswered", format!("{}, {}", self.refused, self.unanswered));
+        page.fact("acked, rows read", format!("{}, {}", self.verdict.acked, self.verdict.rows));
+        self.verdict.describe(&mut page);
+        self.workload.describe(&mut page);
+        page.machine(&self.machine);
+        let curves = [("ack", &sent.ack), ("deliver", &sent.deliver), ("relay's ack", &relayed.ack)];
+        page.latency_curve("latency", &curves);
+        page
+    }
+
     pub(crate) fn new(
         sent: &Measured,
         relayed: &Measured,
@@ -129,12 +175,6 @@ impl SendReport {
             machine,
         }
     }
-}
-
-/// Prints a report as the last line of stdout, or as an indented object for people.
-pub(crate) fn print(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
-    println!("{}", if json { serde_json::to_string(report)? } else { serde_json::to_string_pretty(report)? });
-    Ok(())
 }
 
 #[cfg(test)]

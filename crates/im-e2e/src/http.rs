@@ -24,6 +24,12 @@ pub async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
     exchange(address, &format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")).await
 }
 
+/// `PUT path` without a body.
+pub async fn put(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    let request = format!("PUT {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    exchange(address, &request).await
+}
+
 /// `POST path` with JSON and a token, which may be empty where none is asked for.
 pub async fn post(address: SocketAddr, path: &str, token: &str, body: &serde_json::Value) -> anyhow::Result<Answer> {
     let body = body.to_string();

@@ -25,30 +25,19 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::committer::panic_text;
 use crate::log::{Log, RECORD_HEADER_LEN};
+use crate::overlay::{Layer, Overlay, newest_first};
 use crate::rows;
 use crate::run::{Merge, Run, RunBuilder};
 use crate::tree::Tree;
 use crate::view::View;
 
-/// The overlay may hold so many times [`Options::overlay_bytes`](crate::Options), so that appends go on
-/// while a move is under way. Above it the committer waits, and who asks for more is told *busy*.
-const OVERLAY_FACTOR: usize = 2;
-/// Runs that are merged into one, and what a look for a missing key costs for each size of run.
-const MERGE_RUNS: usize = 8;
-/// Runs up to this are of the smallest size; each further size is [`MERGE_RUNS`] times as large.
-const SMALL_RUN_BYTES: usize = 16 * 1024;
-/// Runs at most; above it the committer waits. Merging leaves fewer than [`MERGE_RUNS`] of each of six
-/// sizes; there may be as many again on their way into the tree, and some wait for the merger.
-const RUNS_MAX: usize = 128;
 /// How often the mover looks whether compaction has caught up.
 const OVERDUE_PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Durable {
     log: Log,
     tree: Tree,
-    overlay: Mutex<Overlay>,
-    /// Bytes of the overlay above which it is moved.
-    move_bytes: usize,
+    work: Mutex<Work>,
     published: ArcSwap<View>,
     /// Enough to move, or the end.
     movable: Condvar,
@@ -72,29 +61,17 @@ pub(crate) struct Durable {
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// The tree's disk refuses.
+    Refused,
     BeforeTree,
     AfterTree,
     AfterPublish,
 }
 
-struct Overlay {
-    /// From the oldest to the newest. New ones come at the end, the mover takes from the front, the
-    /// merger works between.
-    layers: Vec<Layer>,
-    bytes: usize,
-    /// How many of the oldest are on their way into the tree. The merger leaves them alone.
-    moving: usize,
-    merging: bool,
-    /// Asks for a move before it is due.
-    move_now: bool,
+/// What the committer, the mover and the merger share.
+struct Work {
+    overlay: Overlay,
     closed: bool,
-}
-
-#[derive(Clone)]
-struct Layer {
-    run: Arc<Run>,
-    /// The last record of the log that is in it.
-    last: u64,
 }
 
 /// Figures for the metrics.
@@ -110,14 +87,12 @@ pub(crate) struct Figures {
 impl Durable {
     /// `runs` is what the log has and the tree has not, the oldest first.
     pub(crate) fn new(log: Log, tree: Tree, runs: Vec<(Run, u64)>, move_bytes: usize) -> Self {
-        let layers: Vec<_> = runs.into_iter().map(|(run, last)| Layer { run: Arc::new(run), last }).collect();
-        let bytes = layers.iter().map(|layer| layer.run.weight()).sum();
-        let view = View::new(newest_first(&layers), tree.view());
+        let overlay = Overlay::new(runs, move_bytes);
+        let view = View::new(overlay.runs(), tree.view());
         Self {
             log,
             tree,
-            overlay: Mutex::new(Overlay { layers, bytes, moving: 0, merging: false, move_now: false, closed: false }),
-            move_bytes,
+            work: Mutex::new(Work { overlay, closed: false }),
             published: ArcSwap::from_pointee(view),
             movable: Condvar::new(),
             mergeable: Condvar::new(),
@@ -148,30 +123,29 @@ impl Durable {
     pub(crate) fn commit(&self, mut rows: RunBuilder) -> Result<Duration, StoreError> {
         self.wait_for_room()?;
         let (last, sync) = self.log.append(rows.bytes_mut()).map_err(failed)?;
-        let run = Arc::new(rows.finish());
-        let mut overlay = self.overlay.lock();
-        overlay.bytes += run.weight();
-        overlay.layers.push(Layer { run, last });
-        self.publish(&overlay, None);
-        if overlay.move_is_due(self.move_bytes) {
+        let run = rows.finish();
+        let mut work = self.work.lock();
+        work.overlay.push(run, last);
+        self.publish(&work.overlay, None);
+        if work.overlay.wants_move() {
             self.movable.notify_one();
         }
-        if !overlay.merging && overlay.merge_due().is_some() {
+        if work.overlay.wants_merge() {
             self.mergeable.notify_one();
         }
         Ok(sync)
     }
 
     fn wait_for_room(&self) -> Result<(), StoreError> {
-        let mut overlay = self.overlay.lock();
+        let mut work = self.work.lock();
         loop {
             if let Some(error) = self.failed.get() {
                 return Err(error.clone());
             }
-            if overlay.bytes < self.move_bytes.saturating_mul(OVERLAY_FACTOR) && overlay.layers.len() < RUNS_MAX {
+            if work.overlay.has_room() {
                 return Ok(());
             }
-            self.room.wait(&mut overlay);
+            self.room.wait(&mut work);
         }
     }
 
@@ -183,10 +157,10 @@ impl Durable {
     pub(crate) fn figures(&self) -> Figures {
         let (log_bytes, log_segments) = self.log.size();
         let (tables, tables_waiting) = self.tree.tables();
-        let overlay = self.overlay.lock();
+        let Work { overlay, .. } = &*self.work.lock();
         Figures {
-            overlay_bytes: overlay.bytes,
-            overlay_runs: overlay.layers.len(),
+            overlay_bytes: overlay.bytes(),
+            overlay_runs: overlay.len(),
             log_bytes,
             log_segments,
             tables,
@@ -211,18 +185,14 @@ impl Durable {
         loop {
             // Not under the lock: the tree may make this wait for its disk.
             let overdue = self.tree.is_overdue();
-            let mut overlay = self.overlay.lock();
-            if overlay.closed {
+            let mut work = self.work.lock();
+            if work.closed {
                 return None;
             }
-            match overlay.move_is_due(self.move_bytes) {
-                true if !overdue => {
-                    overlay.move_now = false;
-                    overlay.moving = overlay.layers.len();
-                    return Some(overlay.layers.clone());
-                }
-                true => drop(self.movable.wait_for(&mut overlay, OVERDUE_PAUSE)),
-                false => self.movable.wait(&mut overlay),
+            match work.overlay.wants_move() {
+                true if !overdue => return Some(work.overlay.begin_move()),
+                true => drop(self.movable.wait_for(&mut work, OVERDUE_PAUSE)),
+                false => self.movable.wait(&mut work),
             }
         }
     }
@@ -234,11 +204,15 @@ impl Durable {
         #[cfg(test)]
         drop(self.hold_mover.lock());
         #[cfg(test)]
+        if self.stops_at(Step::Refused) {
+            return Err(StoreError::Failed("a disk fault was asked for".to_owned()));
+        }
+        #[cfg(test)]
         if self.stops_at(Step::BeforeTree) {
             return Ok(false);
         }
         let mut applied = RunBuilder::new(0);
-        applied.put(&rows::applied_key(), &newest.last.to_be_bytes());
+        applied.put(&rows::applied_key(), &newest.last().to_be_bytes());
         let runs: Vec<_> =
             std::iter::once(Arc::new(applied.finish())).chain(newest_first(layers).iter().cloned()).collect();
         self.tree.ingest(Merge::new(&runs))?;
@@ -247,18 +221,16 @@ impl Durable {
             return Ok(false);
         }
         {
-            let mut overlay = self.overlay.lock();
-            overlay.moving = 0;
-            let moved = overlay.layers.drain(..layers.len()).map(|layer| layer.run.weight()).sum::<usize>();
-            overlay.bytes -= moved;
-            self.publish(&overlay, Some(&self.tree));
+            let mut work = self.work.lock();
+            work.overlay.end_move();
+            self.publish(&work.overlay, Some(&self.tree));
             self.room.notify_all();
         }
         #[cfg(test)]
         if self.stops_at(Step::AfterPublish) {
             return Ok(false);
         }
-        self.log.release(newest.last).map_err(failed)?;
+        self.log.release(newest.last()).map_err(failed)?;
         metrics::counter!("store_moves_total").increment(1);
         metrics::histogram!("store_move_seconds").record(begin.elapsed());
         Ok(true)
@@ -267,34 +239,34 @@ impl Durable {
     /// The merger thread. Ends when the store is closed.
     pub(crate) fn run_merger(&self) {
         self.guarded(|| {
-            loop {
-                let layers = {
-                    let mut overlay = self.overlay.lock();
-                    overlay.merging = false;
-                    let begin = loop {
-                        if overlay.closed {
-                            return Ok(());
-                        }
-                        match overlay.merge_due() {
-                            Some(begin) => break begin,
-                            None => self.mergeable.wait(&mut overlay),
-                        }
-                    };
-                    overlay.merging = true;
-                    overlay.layers[begin..].to_vec()
-                };
+            while let Some(layers) = self.next_merge() {
                 let merged = Run::merge(&newest_first(&layers));
-                let mut overlay = self.overlay.lock();
-                overlay.replace(&layers, Arc::new(merged));
-                self.publish(&overlay, None);
+                let mut work = self.work.lock();
+                work.overlay.end_merge(&layers, merged);
+                self.publish(&work.overlay, None);
                 self.room.notify_all();
             }
+            Ok(())
         });
+    }
+
+    /// Waits until a merge is due. `None` when the store is closed.
+    fn next_merge(&self) -> Option<Vec<Layer>> {
+        let mut work = self.work.lock();
+        loop {
+            if work.closed {
+                return None;
+            }
+            if let Some(layers) = work.overlay.begin_merge() {
+                return Some(layers);
+            }
+            self.mergeable.wait(&mut work);
+        }
     }
 
     /// Asks the threads to end.
     pub(crate) fn close(&self) {
-        self.overlay.lock().closed = true;
+        self.work.lock().closed = true;
         self.movable.notify_all();
         self.mergeable.notify_all();
     }
@@ -312,14 +284,14 @@ impl Durable {
     /// Asks for a move of everything now.
     #[cfg(test)]
     pub(crate) fn move_now(&self) {
-        self.overlay.lock().move_now = true;
+        self.work.lock().overlay.move_now();
         self.movable.notify_all();
     }
 
     /// Runs in the overlay.
     #[cfg(test)]
     pub(crate) fn overlay_runs(&self) -> usize {
-        self.overlay.lock().layers.len()
+        self.work.lock().overlay.len()
     }
 
     #[cfg(test)]
@@ -337,7 +309,7 @@ impl Durable {
     /// Makes what is in the overlay now what readers see; over the tree as it is now, or as it was.
     fn publish(&self, overlay: &Overlay, tree: Option<&Tree>) {
         let tree = tree.map_or_else(|| self.published.load().tree().clone(), Tree::view);
-        self.published.store(Arc::new(View::new(newest_first(&overlay.layers), tree)));
+        self.published.store(Arc::new(View::new(overlay.runs(), tree)));
     }
 
     /// A thread that fails takes the store with it: what it does not do would only pile up.
@@ -348,111 +320,12 @@ impl Durable {
         if let Err(error) = outcome {
             tracing::error!(%error, "rows cannot be moved from the commit log into the tree");
             self.failed.get_or_init(|| error);
-            let _overlay = self.overlay.lock();
+            let _work = self.work.lock();
             self.room.notify_all();
         }
     }
 }
 
-impl Overlay {
-    fn move_is_due(&self, move_bytes: usize) -> bool {
-        self.moving == 0 && !self.layers.is_empty() && (self.move_now || self.bytes >= move_bytes)
-    }
-
-    /// Where the newest runs begin that should become one, if any should.
-    fn merge_due(&self) -> Option<usize> {
-        let free = self.layers[self.moving..].iter().map(|layer| layer.run.weight());
-        merge_due(free).map(|begin| self.moving + begin)
-    }
-
-    /// Puts one run in the place of those that it was made of; unless they have begun to move meanwhile.
-    fn replace(&mut self, old: &[Layer], run: Arc<Run>) {
-        let Some((first, last)) = old.first().zip(old.last()) else { return };
-        let place = self.layers.iter().position(|layer| Arc::ptr_eq(&layer.run, &first.run));
-        let Some(begin) = place.filter(|&place| place >= self.moving) else { return };
-        self.bytes += run.weight();
-        let gone = self.layers.splice(begin..begin + old.len(), [Layer { run, last: last.last }]);
-        self.bytes -= gone.map(|layer| layer.run.weight()).sum::<usize>();
-    }
-}
-
-/// Of runs from the oldest to the newest, by their bytes: where those begin that should become one.
-/// [`MERGE_RUNS`] of one size, with what is newer than they are; and a run counts as no smaller than any
-/// that came after it, since it could only be merged together with that one. So of each size there are
-/// fewer than [`MERGE_RUNS`], in whatever order they come.
-fn merge_due(runs: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator) -> Option<usize> {
-    let (mut largest, mut of_largest, mut due) = (0, 0, None);
-    for (index, bytes) in runs.enumerate().rev() {
-        let size = size_of_run(bytes);
-        if size > largest {
-            if due.is_some() {
-                break;
-            }
-            (largest, of_largest) = (size, 0);
-        }
-        of_largest += 1;
-        if of_largest >= MERGE_RUNS {
-            due = Some(index);
-        }
-    }
-    due
-}
-
-/// 0 for the smallest.
-fn size_of_run(bytes: usize) -> u32 {
-    (bytes / SMALL_RUN_BYTES).checked_ilog(MERGE_RUNS).map_or(0, |size| size + 1)
-}
-
-fn newest_first(layers: &[Layer]) -> Arc<[Arc<Run>]> {
-    layers.iter().rev().map(|layer| Arc::clone(&layer.run)).collect()
-}
-
 fn failed(error: std::io::Error) -> StoreError {
     StoreError::Failed(format!("the commit log: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    /// Plays the merger over groups of those bytes. Returns the most runs that there ever were, and how
-    /// often a byte was copied on average.
-    fn play(groups: impl Iterator<Item = usize>) -> (usize, f64) {
-        let (mut runs, mut most, mut bytes, mut copied) = (Vec::new(), 0, 0, 0);
-        for group in groups {
-            runs.push(group);
-            bytes += group;
-            while let Some(begin) = merge_due(runs.iter().copied()) {
-                assert!(runs.len() - begin >= MERGE_RUNS, "{begin} of {runs:?}");
-                let merged = runs.drain(begin..).sum::<usize>();
-                copied += merged;
-                runs.push(merged);
-            }
-            most = most.max(runs.len());
-        }
-        (most, f64::from(u32::try_from(copied / 1024).unwrap()) / f64::from(u32::try_from(bytes / 1024).unwrap()))
-    }
-
-    /// Groups of all sizes in any order leave few runs, so that the committer never waits for a merge
-    /// that is not due; and no row is copied often.
-    #[test]
-    fn runs_stay_few_in_whatever_sizes_they_come() {
-        let mut random = 7u64;
-        let mut draw = move || {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            random >> 33
-        };
-        for (what, most_allowed, groups) in [
-            ("all small", 7 * 5 + 1, vec![400; 100_000]),
-            ("all large", 7 * 5 + 1, vec![300_000; 200]),
-            ("seldom larger", 7 * 6 + 1, (0..50_000).map(|n| if n % 7 == 6 { 20_000 } else { 400 }).collect()),
-            ("any", 7 * 6 + 1, (0..5_000).map(|_| 400usize << (draw() % 11)).collect()),
-        ] {
-            let (most, copies) = play(groups.into_iter());
-            assert!(most <= most_allowed, "{what}: {most} runs");
-            assert!(copies < 7.0, "{what}: copied {copies} times");
-        }
-    }
 }

@@ -8,8 +8,9 @@
 //!
 //! * `committer`: the one thread that writes; group commit.
 //! * `group`: the rules of appending, trimming, sweeping, worked out in memory for one group.
-//! * `durable`: what the disk has. `log`: the commit log. `run`: rows in memory. `tree`: the only file
-//!   that knows fjall. `view`: the rows in memory over the tree, as of one moment.
+//! * `durable`: what the disk has. `log`: the commit log. `overlay`: the rows that the tree does not have
+//!   yet, as `run`s in memory. `tree`: the only file that knows fjall. `view`: the overlay over the tree,
+//!   as of one moment.
 //! * `read` on `readers`: answers, each from one view.
 //! * `rows`: the stored format. `open`: opening a folder. `journal`: a folder of the first format.
 //!
@@ -25,6 +26,7 @@ mod journal;
 mod log;
 mod open;
 mod options;
+mod overlay;
 mod queue;
 mod read;
 mod readers;

@@ -1,7 +1,12 @@
 //! The scenarios: each starts what it needs, runs it, and prints one report.
 
+mod crowds;
+mod gates;
+mod idle;
 mod relay;
 mod send;
+mod soak;
+mod storm;
 mod tiers;
 
 use std::path::{Path, PathBuf};
@@ -10,8 +15,11 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+pub(crate) use self::idle::idle;
 pub(crate) use self::relay::relay;
 pub(crate) use self::send::send;
+pub(crate) use self::soak::soak;
+pub(crate) use self::storm::storm;
 
 /// A coordinator waits most of the time; one thread is enough for it.
 fn runtime() -> anyhow::Result<Runtime> {

@@ -11,8 +11,9 @@ use crate::args::RelayArgs;
 use crate::child::Child;
 use crate::coordinator::{Endpoint, Fleet, plans};
 use crate::machine::Machine;
+use crate::output;
 use crate::relay::{CONNECTIONS_MAX, Ready};
-use crate::report::{self, RelayReport, Workload};
+use crate::report::{RelayReport, Workload};
 use crate::worker::TrafficPlan;
 
 pub(crate) fn relay(args: &RelayArgs) -> anyhow::Result<()> {
@@ -26,7 +27,8 @@ async fn run(args: &RelayArgs) -> anyhow::Result<()> {
     let server = Server::start(folder.as_ref().map(DataFolder::path), load.connections).await?;
     let mut fleet = Fleet::connect(plans(load, &server.endpoint, |_| TrafficPlan::Relay)).await?;
     let measured = fleet.run("relay", &[server.pid()?], load.warmup(), load.measured()).await?;
-    report::print(&RelayReport::new(&measured, Workload::new(load, machine.cpus), args.durable, machine), load.json)
+    let report = RelayReport::new(&measured, Workload::new(load, machine.cpus), args.durable, machine);
+    output::publish(&report, &report.page(&measured), &load.output)
 }
 
 /// The relay in a process of its own.

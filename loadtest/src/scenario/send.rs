@@ -14,7 +14,8 @@ use super::tiers::Tiers;
 use crate::args::SendArgs;
 use crate::coordinator::{Fleet, Measured, plans};
 use crate::machine::Machine;
-use crate::report::{self, SendReport, Workload};
+use crate::output;
+use crate::report::{SendReport, Workload};
 use crate::worker::{Account, Receivers, SendPlan, TrafficPlan};
 
 /// Longer than any run. Only a gate's verification of it is measured, not its renewal.
@@ -59,11 +60,9 @@ async fn run(args: &SendArgs) -> anyhow::Result<()> {
     tiers.stop().await?;
 
     let workload = Workload::new(load, machine.cpus);
-    report::print(&SendReport::new(&sent, &relayed, verdict, args, workload, machine), load.json)?;
-    ensure!(
-        verdict.lost + verdict.duplicated + verdict.out_of_order == 0,
-        "what is stored is not what was acked: {verdict:?}"
-    );
+    let report = SendReport::new(&sent, &relayed, verdict, args, workload, machine);
+    output::publish(&report, &report.page(&sent, &relayed), &load.output)?;
+    ensure!(verdict.is_right(), "what is stored is not what was acked: {verdict:?}");
     Ok(())
 }
 

@@ -6,16 +6,13 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use im_auth::{Signer, keys};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
 use super::DataFolder;
 use crate::args::TiersArgs;
 use crate::child::Child;
+use crate::cluster;
 use crate::coordinator::Endpoint;
 
 /// Gates that can be reached, with what it takes to log in there.
@@ -38,11 +35,11 @@ struct Standalone {
 
 impl Tiers {
     pub(super) async fn find(args: &TiersArgs) -> anyhow::Result<Self> {
-        match (&args.ca, &args.token_key) {
+        match (&args.given.ca, &args.given.token_key) {
             (Some(ca), Some(token_key)) => Ok(Self {
-                endpoint: endpoint(resolve(&args.gate)?, ca)?,
+                endpoint: endpoint(resolve(&args.given.gate)?, ca)?,
                 signer: load_key(token_key)?,
-                pids: args.server_pid.clone(),
+                pids: args.given.server_pid.clone(),
                 started: None,
             }),
             _ => Self::start(args).await,
@@ -88,8 +85,7 @@ impl Tiers {
 }
 
 fn endpoint(addresses: Vec<SocketAddr>, ca: &Path) -> anyhow::Result<Endpoint> {
-    let certificate = CertificateDer::from_pem_file(ca).with_context(|| format!("read {}", ca.display()))?;
-    Ok(Endpoint { addresses, certificate: BASE64_STANDARD.encode(certificate) })
+    Ok(Endpoint { addresses, certificate: cluster::certificate(ca)? })
 }
 
 fn load_key(path: &Path) -> anyhow::Result<Signer> {
@@ -103,7 +99,7 @@ fn beside_this_program() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-fn resolve(gates: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
+pub(super) fn resolve(gates: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for gate in gates {
         addresses.extend(gate.to_socket_addrs().with_context(|| format!("resolve {gate}"))?);

@@ -4,19 +4,21 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::Page;
+
 /// An ack that a sender got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ack {
+pub(crate) struct Ack {
     /// The sender's number of the message.
-    pub(super) number: u64,
-    pub(super) conversation_seq: u64,
-    pub(super) sender_seq: u64,
-    pub(super) receiver_seq: u64,
+    pub(crate) number: u64,
+    pub(crate) conversation_seq: u64,
+    pub(crate) sender_seq: u64,
+    pub(crate) receiver_seq: u64,
 }
 
 /// Which of the two users of a conversation sent a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Author {
+pub(crate) enum Author {
     /// The timeline's owner.
     Owner,
     Peer,
@@ -24,12 +26,12 @@ pub(super) enum Author {
 
 /// A row of a user's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) seq: u64,
-    pub(super) conversation_seq: u64,
-    pub(super) author: Author,
+pub(crate) struct Row {
+    pub(crate) seq: u64,
+    pub(crate) conversation_seq: u64,
+    pub(crate) author: Author,
     /// The author's number of the message.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 /// What was found. The last three must be 0.
@@ -52,6 +54,16 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// Whether what is stored is what was acked.
+    pub(crate) fn is_right(&self) -> bool {
+        self.lost + self.duplicated + self.out_of_order == 0
+    }
+
+    pub(crate) fn describe(&self, page: &mut Page) {
+        let Self { lost, duplicated, out_of_order, .. } = self;
+        page.fact("lost, duplicated, out of order", format!("{lost}, {duplicated}, {out_of_order}   (goal 0, 0, 0)"));
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.acked += other.acked;
         self.rows += other.rows;
@@ -63,7 +75,7 @@ impl Verdict {
 
     /// Looks at a timeline by itself. Its user has one conversation, so the places in both count
     /// 1, 2, 3 without a hole.
-    pub(super) fn add_timeline(&mut self, rows: &[Row]) {
+    pub(crate) fn add_timeline(&mut self, rows: &[Row]) {
         let mut seen = HashSet::with_capacity(rows.len());
         let mut last_of = HashMap::new();
         let (mut seq, mut conversation_seq) = (0, 0);
@@ -85,7 +97,7 @@ impl Verdict {
     }
 
     /// Looks for acked messages in the timelines of both users.
-    pub(super) fn add_acks(&mut self, acks: &[Ack], sender: &[Row], receiver: &[Row]) {
+    pub(crate) fn add_acks(&mut self, acks: &[Ack], sender: &[Row], receiver: &[Row]) {
         let sent = by_number(sender, Author::Owner);
         let received = by_number(receiver, Author::Peer);
         for ack in acks {

@@ -11,7 +11,6 @@ mod relay;
 mod send;
 mod session;
 
-use std::io::stdin;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
@@ -20,11 +19,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until, timeout};
 
-pub(crate) use self::audit::Verdict;
+pub(crate) use self::audit::{Ack, Author, Row, Verdict};
 use self::connection::{Connection, Ended, Traffic};
 use self::control::{Control, Run};
 use self::dial::Dialler;
@@ -32,6 +30,7 @@ pub(crate) use self::orders::{Account, Notice, Order, Plan, Receivers, SendPlan,
 use self::relay::RelayTraffic;
 pub(crate) use self::send::PAYLOAD_LEN_MIN;
 use self::send::SendTraffic;
+use crate::pipe::{self, Orders};
 use crate::schedule::Schedule;
 
 /// Sockets of one worker: a process may open 20,000 files, and needs some for itself.
@@ -42,29 +41,13 @@ const CONCURRENCY_MAX: usize = 64;
 /// How long answers may take after the end of a run; what is missing then is reported as unanswered.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 
-type Orders = mpsc::Receiver<anyhow::Result<Order>>;
-
 /// Works until stdin ends.
 pub(crate) fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
-    runtime.block_on(work(read_orders()))
+    runtime.block_on(work(pipe::read_orders()))
 }
 
-/// Reads stdin on a thread of its own, because a read of a pipe blocks. The channel ends with stdin.
-fn read_orders() -> Orders {
-    let (orders, received) = mpsc::channel(1);
-    thread::spawn(move || {
-        for line in stdin().lines() {
-            let order = line.context("read an order").and_then(|line| Ok(serde_json::from_str(&line)?));
-            if orders.blocking_send(order).is_err() {
-                break;
-            }
-        }
-    });
-    received
-}
-
-async fn work(mut orders: Orders) -> anyhow::Result<()> {
+async fn work(mut orders: Orders<Order>) -> anyhow::Result<()> {
     let Some(Order::Connect(plan)) = orders.recv().await.transpose()? else { bail!("the first order is to connect") };
     match &plan.traffic {
         TrafficPlan::Relay => drive::<RelayTraffic>(&plan, &(), orders).await,
@@ -72,7 +55,7 @@ async fn work(mut orders: Orders) -> anyhow::Result<()> {
     }
 }
 
-async fn drive<T: Traffic>(plan: &Plan, traffic: &T::Plan, mut orders: Orders) -> anyhow::Result<()> {
+async fn drive<T: Traffic>(plan: &Plan, traffic: &T::Plan, mut orders: Orders<Order>) -> anyhow::Result<()> {
     let dialler = Dialler::new(plan)?;
     let control = Arc::new(Control::new(plan.connections));
     let mut connections = connect_all::<T>(plan, traffic, &dialler, &control).await?;

@@ -1,6 +1,5 @@
 //! What a coordinator and a load worker say to each other: one JSON object per line.
 
-use std::io::{Write, stdout};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Verdict;
 use crate::histogram::Buckets;
+use crate::pipe;
 
 /// From the coordinator.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,10 +35,7 @@ pub(crate) enum Notice {
 
 impl Notice {
     pub(crate) fn print(&self) -> anyhow::Result<()> {
-        let mut out = stdout().lock();
-        serde_json::to_writer(&mut out, self)?;
-        out.write_all(b"\n")?;
-        Ok(out.flush()?)
+        pipe::print(self)
     }
 }
 

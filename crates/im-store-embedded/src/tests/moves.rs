@@ -220,14 +220,32 @@ async fn a_tree_that_stands_still_makes_appends_busy() {
             Err(_) => waiting.push(task),
         }
     }
-    // One may be in the committer's hands, the others are in the queue.
-    assert!((10..=11).contains(&waiting.len()), "{}", waiting.len());
+    assert_eq!(store.health().waiting, 10, "the queue is full");
     assert!(store.health().stalled > Duration::ZERO);
     drop(hold);
     for task in waiting {
         task.await.unwrap().unwrap();
     }
     store.append(message(sent)).await.unwrap();
+}
+
+/// A tree that cannot take what was acked fails the store at once, before memory and log are full; what
+/// was acked stays readable, and is there when the disk works again.
+#[tokio::test]
+async fn a_refused_move_fails_the_store() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    append(&store, 1..=5).await;
+    let durable = store.durable().unwrap();
+    *durable.stop_at.lock() = Some(Step::Refused);
+    durable.move_now();
+    wait_until("the failure", || store.health().failed.is_some()).await;
+    let refused = store.append(message(6)).await;
+    assert!(matches!(refused, Err(AppendError::Store(StoreError::Failed(_)))), "{refused:?}");
+    assert_eq!(store.sync(&user("b"), Seq::ZERO, 100).await.unwrap().entries.len(), 5);
+    drop(durable);
+    drop(store);
+    assert_holds(&open(home.path()), 5).await;
 }
 
 /// Many small groups become few runs, so that a read looks at few.

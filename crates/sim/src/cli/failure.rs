@@ -1,5 +1,6 @@
 //! How a command fails: one line that says what happened, one that says what to do, an exit code.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use im_client::accounts::AccountsError;
@@ -32,6 +33,12 @@ pub(crate) struct Failure {
 const LOGIN_HINT: &str = "log in: sim login USER";
 const SERVER_HINT: &str =
     "is the server running there? other addresses: sim login USER --gate HOST:PORT --accounts URL";
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
 
 impl Failure {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {

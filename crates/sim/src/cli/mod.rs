@@ -8,6 +8,7 @@ mod groups;
 pub(crate) mod home;
 mod messages;
 mod output;
+mod route;
 mod servers;
 mod store;
 
@@ -84,6 +85,9 @@ enum Command {
     /// Check, export or import a store that no server has open.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// See and move the role of master among a region's routes.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// Run all tiers in this process, until Ctrl-C.
     Standalone(servers::StandaloneArgs),
     /// Watch four people talk through all tiers, and have what they see checked.
@@ -126,6 +130,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Group(command) => groups::run(&home()?, &global, &output, command).await,
         Command::Chat => crate::chat::run(&home()?, &global).await,
         Command::Store(command) => store::run(command, &output).await,
+        Command::Route(command) => route::run(command, &global, &output).await,
         Command::Standalone(args) => servers::run_standalone(args, &home()?, global.json).await,
         Command::Demo(args) => servers::run_demo(&args).await,
         Command::Keys(args) => servers::run_keys(&args, &output),

@@ -1,0 +1,219 @@
+//! `route status | switch`: what routes are to their region, and which of them is master.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::output::{Output, harmless};
+use super::{Failure, Global, Kind};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RouteCommand {
+    /// Show role, links and users of routes.
+    Status {
+        /// Where the routes answer over HTTP.
+        #[arg(default_value = "127.0.0.1:8921", value_name = "HOST:PORT")]
+        routes: Vec<String>,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// Make a route the master of its region, and wait until everybody who can sends there.
+    Switch {
+        /// Where the route answers over HTTP.
+        #[arg(value_name = "HOST:PORT")]
+        to: String,
+        #[command(flatten)]
+        operator: Operator,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Operator {
+    /// The operators' token, which a route on another machine asks for.
+    #[arg(long, env = "SIM_OPERATOR_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+}
+
+/// Longest status: a route has some hundred peers at most.
+const ANSWER_LEN_MAX: usize = 1024 * 1024;
+
+/// Between two looks at whether the senders have followed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) async fn run(command: RouteCommand, global: &Global, output: &Output) -> Result<(), Failure> {
+    let patience = Duration::from_secs(global.timeout);
+    match command {
+        RouteCommand::Status { routes, operator } => {
+            let mut failed = None;
+            for route in &routes {
+                // One that is down is no reason not to show the others.
+                match ask(route, Method::GET, "/status", &operator, patience).await {
+                    Ok(status) => show(output, route, &status)?,
+                    Err(failure) if routes.len() == 1 => return Err(failure),
+                    Err(failure) => {
+                        output.line(
+                            || format!("{route}  {failure}"),
+                            || serde_json::json!({ "at": route, "error": failure.to_string() }),
+                        )?;
+                        failed = Some(failure);
+                    }
+                }
+            }
+            failed.map_or(Ok(()), Err)
+        }
+        RouteCommand::Switch { to, operator } => {
+            let deadline = Instant::now() + patience;
+            let mut status = ask(&to, Method::PUT, "/master", &operator, patience).await?;
+            while status["senders_here"] != status["senders"] || status["role"] != "master" {
+                if Instant::now() >= deadline {
+                    show(output, &to, &status)?;
+                    let why =
+                        "it is master, but not everybody sends there: a route without an im-service is passed over";
+                    return Err(Failure::new(Kind::Failed, why));
+                }
+                sleep(LOOK_EVERY).await;
+                status = ask(&to, Method::GET, "/status", &operator, patience).await?;
+            }
+            show(output, &to, &status)
+        }
+    }
+}
+
+fn show(output: &Output, route: &str, status: &Value) -> Result<(), Failure> {
+    output.line(
+        || text(route, status),
+        || {
+            let mut status = status.clone();
+            status["at"] = route.into();
+            status
+        },
+    )
+}
+
+/// `route-1 (eu) is master for 3 min: 4 of 4 senders here; 2 gates, 2 im-services, 120 users, 150 logins`.
+fn text(route: &str, status: &Value) -> String {
+    let word = |key: &str| harmless(status[key].as_str().unwrap_or("?"));
+    let number = |key: &str| status[key].as_u64().unwrap_or(0);
+    let master = match status["role"].as_str() {
+        Some("standby") => format!(" of {}", word("master")),
+        _ => String::new(),
+    };
+    let mut text = format!(
+        "{route}  {} ({}) is {}{master} for {}: {} of {} senders here; {} gates, {} im-services, {} users, {} logins",
+        word("name"),
+        word("region"),
+        word("role"),
+        lasting(number("role_for_seconds")),
+        number("senders_here"),
+        number("senders"),
+        number("gates"),
+        number("im_services"),
+        number("users"),
+        number("logins"),
+    );
+    if status["serves"] == false {
+        text += "; no im-service can be reached";
+    }
+    for peer in status["peers"].as_array().into_iter().flatten() {
+        let word = |key: &str| harmless(peer[key].as_str().unwrap_or("?"));
+        let users = peer["users"]
+            .as_u64()
+            .map_or_else(|| "more users than it can remember".to_owned(), |n| format!("{n} users"));
+        let role = if peer["is_master"] == true { "master" } else { "standby" };
+        text += &format!("\n    linked with {} {} ({role}), {users}", word("region"), word("name"));
+    }
+    text
+}
+
+fn lasting(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+async fn ask(
+    route: &str,
+    method: Method,
+    path: &str,
+    operator: &Operator,
+    patience: Duration,
+) -> Result<Value, Failure> {
+    let unreachable = |why: String| Failure::new(Kind::Unreachable, format!("{route}: {why}")).with_hint(HINT);
+    let answered = timeout(patience, exchange(route, method, path, operator)).await;
+    let (status, body) = answered.map_err(|_| unreachable("no answer in time".into()))?.map_err(unreachable)?;
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if status.is_success() && body.is_object() {
+        return Ok(body);
+    }
+    let why = body["message"].as_str().map_or_else(|| status.to_string(), harmless);
+    Err(Failure::new(Kind::Failed, format!("{route}: {why}")))
+}
+
+const HINT: &str = "name where the route answers over HTTP: its http_listen, by default 127.0.0.1:8921";
+
+async fn exchange(
+    route: &str,
+    method: Method,
+    path: &str,
+    operator: &Operator,
+) -> Result<(hyper::StatusCode, Bytes), String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let stream = TcpStream::connect(route).await.map_err(|error| told(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| told(&error))?;
+    let mut request = Request::builder().method(method).uri(path).header(HOST, route);
+    if let Some(token) = &operator.token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| told(&error))?;
+    let mut answered = pin!(async {
+        let response = sender.send_request(request).await.map_err(|error| told(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_LEN_MAX).collect().await.map_err(|error| told(&error))?;
+        Ok((status, body.to_bytes()))
+    });
+    // The connection lives as long as this exchange; what it has brought by its end can still be read.
+    tokio::select! {
+        biased;
+        answer = &mut answered => answer,
+        _ = connection => answered.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_line_and_one_for_each_peer() {
+        let status = json!({
+            "name": "route-2", "region": "eu", "role": "standby", "master": "route-1", "role_for_seconds": 180,
+            "senders_here": 0, "senders": 4, "gates": 2, "im_services": 2, "users": 120, "logins": 150, "serves": true,
+            "peers": [
+                { "region": "us", "name": "route-1", "is_master": true, "users": 9 },
+                { "region": "us", "name": "x\u{1b}[2J", "is_master": false, "users": null },
+            ],
+        });
+        let lines = text("[::1]:8921", &status);
+        let lines: Vec<_> = lines.lines().collect();
+        let expected = [
+            "[::1]:8921  route-2 (eu) is standby of route-1 for 3 min: 0 of 4 senders here; 2 gates, 2 im-services, 120 users, 150 logins",
+            "    linked with us route-1 (master), 9 users",
+            "    linked with us x\\u{1b}[2J (standby), more users than it can remember",
+        ];
+        assert_eq!(lines, expected);
+    }
+}

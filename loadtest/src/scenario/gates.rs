@@ -1,0 +1,109 @@
+//! The gates that a scenario dials: those that the command line names, or tiers started for the
+//! occasion, each a process.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use super::tiers::resolve;
+use crate::args::{ClusterArgs, GivenArgs};
+use crate::cluster::{self, Cluster, ClusterPlan, Kind};
+
+#[derive(Debug)]
+pub(super) struct Gates {
+    addresses: Vec<SocketAddr>,
+    /// DER in base64.
+    certificate: String,
+    token_key: PathBuf,
+    /// Of the gates; of all servers where the command line named them.
+    pids: Vec<u32>,
+    route_pids: Vec<u32>,
+    im_service_pids: Vec<u32>,
+    cluster: Option<Cluster>,
+}
+
+impl Gates {
+    pub(super) async fn find(
+        given: &GivenArgs,
+        args: &ClusterArgs,
+        count: usize,
+        folder: &Path,
+        gate_settings: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        if let (Some(ca), Some(token_key)) = (&given.ca, &given.token_key) {
+            return Ok(Self {
+                addresses: resolve(&given.gate)?,
+                certificate: cluster::certificate(ca)?,
+                token_key: token_key.clone(),
+                pids: given.server_pid.clone(),
+                route_pids: Vec::new(),
+                im_service_pids: Vec::new(),
+                cluster: None,
+            });
+        }
+        let binaries = cluster::binaries(args.binaries.as_deref())?;
+        let folder = std::path::absolute(folder)?;
+        let plan = ClusterPlan { gates: count, binaries, folder, gate_settings };
+        let cluster = Cluster::start(&plan).await?;
+        let of = |wanted| {
+            let pids = cluster.pids()?;
+            anyhow::Ok(pids.into_iter().filter(|(kind, ..)| *kind == wanted).map(|(.., pid)| pid).collect::<Vec<_>>())
+        };
+        let (pids, route_pids, im_service_pids) = (of(Kind::Gate)?, of(Kind::Route)?, of(Kind::ImService)?);
+        ensure!(pids.len() == count, "{} of {count} gates run", pids.len());
+        Ok(Self {
+            addresses: cluster.gates(),
+            certificate: cluster.certificate()?,
+            token_key: cluster.token_key(),
+            pids,
+            route_pids,
+            im_service_pids,
+            cluster: Some(cluster),
+        })
+    }
+
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub(super) fn ports(&self) -> HashSet<u16> {
+        self.addresses.iter().map(SocketAddr::port).collect()
+    }
+
+    pub(super) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    pub(super) fn token_key(&self) -> &Path {
+        &self.token_key
+    }
+
+    pub(super) fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
+    pub(super) fn route_pids(&self) -> &[u32] {
+        &self.route_pids
+    }
+
+    pub(super) fn im_service_pids(&self) -> &[u32] {
+        &self.im_service_pids
+    }
+
+    /// Whether the gates run on this machine, so that the kernel's figures hold both ends.
+    pub(super) fn are_here(&self) -> bool {
+        self.addresses.iter().all(|address| address.ip().is_loopback())
+    }
+
+    /// The tiers, where they were started here.
+    pub(super) fn cluster(&mut self) -> anyhow::Result<&mut Cluster> {
+        self.cluster.as_mut().context("the gates are not this run's own")
+    }
+
+    /// An error if a tier has ended that nobody ended.
+    pub(super) fn check_alive(&mut self) -> anyhow::Result<()> {
+        self.cluster.as_mut().map_or(Ok(()), Cluster::check_alive)
+    }
+}
