@@ -12,7 +12,7 @@ use im_link::tls::LinkTls;
 use im_proto::client::{Command, Empty, KickReason, Kickout, RevSignal, Signal, SignalKind};
 use im_proto::{BootId, Target};
 use proto_codec::Bytes;
-use route::{Peers, Route, RouteConfig};
+use route::{LoginPolicy, Peers, Route, RouteConfig};
 use tokio::time::sleep;
 
 async fn start() -> (World, Route) {
@@ -26,7 +26,9 @@ async fn start() -> (World, Route) {
         link: LinkConfig::default(),
         link_in_flight_max: 100,
         request_timeout: Duration::from_secs(5),
+        logins: LoginPolicy::default(),
         peers: Peers::default(),
+        lease: None,
     };
     let route = Route::start(config, Arc::clone(&world.network)).await.unwrap();
     while !world.gate.is_ready() {

@@ -176,6 +176,7 @@ commands! {
     Link LinkCommand::RouteState from Tier: link::RouteState;
     Link LinkCommand::SenderState from Tier: link::SenderState;
     Link LinkCommand::Presence from Tier: link::Presence;
+    Link LinkCommand::Revoke from Tier: link::Revoke;
 }
 
 const fn body<M: Decode + Encode>(hop: Hop, role: Role, command: &'static str, number: u16) -> Body {

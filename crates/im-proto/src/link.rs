@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use proto_codec::{Decode, Encode, wire_enum};
 
-use crate::client::{Message, Platform};
+use crate::client::{KickReason, Message, Platform};
 use crate::ids::{BootId, DeviceId, Epoch, Seq, SessionId, UserId};
 use crate::limits::{LINK_BODY_LEN_MAX, LINK_PRESENCE_MAX, LINK_TARGETS_MAX, TEXT_LEN_MAX};
 
@@ -38,6 +38,8 @@ wire_enum! {
         SenderState = 0x0c,
         /// route → other regions' routes, one way: [`Presence`].
         Presence = 0x0d,
+        /// im-service → routes → gates and other regions' routes, one way: [`Revoke`].
+        Revoke = 0x0e,
     }
 }
 
@@ -267,4 +269,20 @@ pub struct Presence {
     /// No longer online.
     #[wire(max = LINK_PRESENCE_MAX)]
     pub down: Vec<u64>,
+}
+
+/// Access tokens of a user are void: gates refuse them, and end the logins that were made with them.
+/// Whoever passes this on keeps it for as long as such a token lasts, for those who come later.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Revoke {
+    /// Whose.
+    pub user: UserId,
+    /// Tokens of a smaller generation are void.
+    pub below: u64,
+    /// Tokens of this login at the accounts are void, whatever their generation; 0 names none.
+    pub login: u64,
+    /// What the logins are told.
+    pub reason: KickReason,
+    /// How long from now the last of these tokens lasts.
+    pub lasts_ms: u32,
 }

@@ -47,13 +47,16 @@ pub async fn serve(
 struct Ready {
     ready: bool,
     reasons: Vec<Unmet>,
+    /// What does not stand in the way; left out when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<Unmet>,
 }
 
 async fn ready(State(readiness): State<Readiness>) -> Response {
     let reasons = readiness.unmet();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { ready, reasons })).into_response()
+    (status, Json(Ready { ready, reasons, degraded: readiness.degraded() })).into_response()
 }
 
 async fn exposition(State(metrics): State<Metrics>) -> Response {

@@ -17,11 +17,20 @@ pub struct Readiness(Arc<Mutex<Conditions>>);
 #[derive(Debug, Default)]
 struct Conditions {
     next: u64,
-    /// By order of registration; the reason where a condition does not hold.
-    all: BTreeMap<u64, (String, Option<String>)>,
+    /// By order of registration.
+    all: BTreeMap<u64, (String, Standing)>,
 }
 
-/// A condition that does not hold, and why.
+/// How a condition stands.
+#[derive(Debug)]
+enum Standing {
+    Holds,
+    /// It holds, and an operator should know something about it.
+    Degraded(String),
+    Unmet(String),
+}
+
+/// A condition that does not hold or holds in part, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unmet {
     pub condition: String,
@@ -35,7 +44,7 @@ impl Readiness {
         let mut conditions = self.lock();
         let id = conditions.next;
         conditions.next += 1;
-        conditions.all.insert(id, (name.into(), Some("starting".to_owned())));
+        conditions.all.insert(id, (name.into(), Standing::Unmet("starting".to_owned())));
         drop(conditions);
         Condition { id, readiness: self.clone() }
     }
@@ -43,14 +52,25 @@ impl Readiness {
     /// What stands in the way; empty means ready.
     #[must_use]
     pub fn unmet(&self) -> Vec<Unmet> {
-        self.lock()
-            .all
-            .values()
-            .filter_map(|(condition, reason)| {
-                let reason = reason.clone()?;
-                Some(Unmet { condition: condition.clone(), reason })
-            })
-            .collect()
+        self.told(|standing| match standing {
+            Standing::Unmet(reason) => Some(reason),
+            Standing::Holds | Standing::Degraded(_) => None,
+        })
+    }
+
+    /// What does not stand in the way, and should be known.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<Unmet> {
+        self.told(|standing| match standing {
+            Standing::Degraded(reason) => Some(reason),
+            Standing::Holds | Standing::Unmet(_) => None,
+        })
+    }
+
+    fn told(&self, reason: impl Fn(&Standing) -> Option<&String>) -> Vec<Unmet> {
+        let conditions = self.lock();
+        let reasons = conditions.all.values().filter_map(|(name, standing)| Some((name, reason(standing)?)));
+        reasons.map(|(name, reason)| Unmet { condition: name.clone(), reason: reason.clone() }).collect()
     }
 
     /// Every change is a single insert or remove, so a panic elsewhere leaves nothing half done.
@@ -69,11 +89,16 @@ pub struct Condition {
 
 impl Condition {
     pub fn ready(&self) {
-        self.set(None);
+        self.set(Standing::Holds);
+    }
+
+    /// It holds, but not as it should: something is away that can be done without.
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.set(Standing::Degraded(reason.into()));
     }
 
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.set(Standing::Unmet(reason.into()));
     }
 
     /// Takes the condition off the list; nobody waits for it any more.
@@ -81,10 +106,10 @@ impl Condition {
         self.readiness.lock().all.remove(&self.id);
     }
 
-    fn set(&self, reason: Option<String>) {
+    fn set(&self, standing: Standing) {
         // Absent only after `retire`, whose drop comes here as well.
         if let Some((_, held)) = self.readiness.lock().all.get_mut(&self.id) {
-            *held = reason;
+            *held = standing;
         }
     }
 }
@@ -119,6 +144,12 @@ mod tests {
         assert!(readiness.unmet().is_empty());
         link.not_ready("no peer");
         assert_eq!(reasons(&readiness), [pair("link", "no peer")]);
+        store.degraded("no cache");
+        assert_eq!(reasons(&readiness), [pair("link", "no peer")], "what can be done without does not count");
+        let known: Vec<_> = readiness.degraded().into_iter().map(|known| (known.condition, known.reason)).collect();
+        assert_eq!(known, [pair("store", "no cache")]);
+        store.ready();
+        assert!(readiness.degraded().is_empty());
         link.retire();
         assert!(readiness.unmet().is_empty());
         drop(store);

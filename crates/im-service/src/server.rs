@@ -11,6 +11,7 @@ use im_auth::keys;
 use im_link::tls::{CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
+use im_runtime::settings::Secret;
 use im_runtime::{Context, admin, http, settings};
 use im_timeline_api::Auth;
 use tokio::net::TcpListener;
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::accounts::{self, Accounts, AccountsConfig};
 use crate::app::{ImService, ImServiceConfig};
-use crate::backend::{Backend, OpenedStore};
+use crate::backend::{Backend, MongoBackend, OpenedStore, Places, Standing};
 use crate::registry::{self, Instance};
 use crate::service::ServiceConfig;
 use crate::upkeep::Retention;
@@ -62,17 +63,32 @@ settings! {
         pub advertise_grpc: Option<String> = "",
         /// Where it answers operators over HTTP: /healthz, /readyz, /metrics.
         pub admin_listen: SocketAddr = "127.0.0.1:8931",
-        /// What keeps the timelines: embedded (the default) or sqlite.
+        /// What keeps timelines, groups and accounts: embedded (the default), sqlite, or mongo, which several
+        /// im-services may share.
         pub store: Backend = "embedded",
-        /// The store's folder.
+        /// The folder of an embedded or sqlite store.
         pub data: PathBuf = "data",
+        /// Where MongoDB is, for store = "mongo": mongodb://user:password@host,host/?replicaSet=name (tls=true
+        /// for TLS) or mongodb+srv://…; a replica set, of one member at least, or a sharded cluster. Secret
+        /// because of the password.
+        pub mongo_uri: Secret = "",
+        /// The database in it.
+        pub mongo_database: String = "im",
+        /// How long MongoDB may take over anything; after it, who asked is told to try again. A send may wait
+        /// for the one before it, so keep this below half of the gates' request_timeout.
+        pub mongo_patience: Duration = "2s" in Duration::from_millis(100)..=Duration::from_secs(60),
+        /// Where Redis is, for store = "mongo": redis://user:password@host:port/number,
+        /// redis+sentinel://host:port,host:port/master-name or redis+cluster://host:port,host:port; rediss for
+        /// TLS. It is a hint that saves reads of MongoDB; without one everything works too.
+        pub redis_url: Secret = "",
         /// Certificate shown to routes, PEM.
         pub link_cert: PathBuf = "keys/im-service-link.pem",
         /// Its private key, PEM.
         pub link_key: PathBuf = "keys/im-service-link.key.pem",
         /// Authority of the cluster: only routes with a certificate of it are trusted. PEM.
         pub link_ca: PathBuf = "keys/dev-ca.pem",
-        /// Folder of the key pair that signs access tokens; made at the first start.
+        /// Folder of the key pair that signs access tokens; made at the first start. im-services that share a
+        /// store need the same pair.
         pub token_keys: PathBuf = "keys",
         /// How long an access token is good. Gates believe it without asking.
         pub access_lifetime: Duration = "10m" in Duration::from_secs(1)..=Duration::from_secs(86_400),
@@ -133,6 +149,27 @@ impl ImServiceSettings {
         })
     }
 
+    /// Where each kind of store finds what it keeps.
+    fn places(&self) -> anyhow::Result<Places> {
+        let redis = self.redis_url.is_set().then(|| self.redis_url.expose().to_owned());
+        let mongo = self.mongo_uri.is_set().then(|| MongoBackend {
+            uri: self.mongo_uri.expose().to_owned(),
+            database: self.mongo_database.clone(),
+            redis,
+            patience: self.mongo_patience,
+            keep_entries: self.keep_entries,
+            keep_sent: self.keep_sent,
+        });
+        match self.store {
+            Backend::Mongo if mongo.is_none() => bail!("store = \"mongo\" needs mongo_uri"),
+            Backend::Embedded | Backend::Sqlite if mongo.is_some() => {
+                bail!("mongo_uri is set, but the store is not \"mongo\"")
+            }
+            Backend::Embedded | Backend::Sqlite | Backend::Mongo => {}
+        }
+        Ok(Places { dir: self.data.clone(), mongo })
+    }
+
     /// Who may use the timeline service.
     fn timeline_auth(&self) -> anyhow::Result<Auth> {
         if self.timeline_open {
@@ -185,7 +222,7 @@ impl ImServiceServer {
         let (http_listener, http_addr) = bind("http_listen", settings.http_listen).await?;
         let (grpc_listener, grpc_addr) = bind("grpc_listen", settings.grpc_listen).await?;
         let (admin_listener, admin_addr) = bind("admin_listen", settings.admin_listen).await?;
-        let OpenedStore { store, watch: store_watch } = settings.store.open(&settings.data).await?;
+        let OpenedStore { store, watch: store_watch } = settings.store.open(&settings.places()?).await?;
 
         let accounts_config = settings.accounts_config();
         let accounts = {
@@ -230,7 +267,7 @@ impl ImServiceServer {
             shutdown.spawn(instance.keep(etcd, shutdown.child_token()));
         }
         shutdown.spawn_vital("store watch", watch(Arc::clone(&service), store_watch, context.clone()));
-        info!(http = %http_addr, grpc = %grpc_addr, admin = %admin_addr, data = %settings.data.display(),
+        info!(http = %http_addr, grpc = %grpc_addr, admin = %admin_addr, store = ?settings.store,
             "the im-service listens");
         Ok(Self { service, http_addr, grpc_addr, admin_addr })
     }
@@ -279,13 +316,14 @@ async fn watch(service: Arc<ImService>, store: crate::backend::StoreWatch, conte
     let looking = async {
         loop {
             ticks.tick().await;
-            match store.complaint() {
-                None => store_condition.ready(),
-                Some(complaint) if complaint.is_final => {
-                    tracing::error!(reason = complaint.reason, "the store is lost; the process ends");
+            match store.standing() {
+                Standing::Well => store_condition.ready(),
+                Standing::Degraded(reason) => store_condition.degraded(reason),
+                Standing::Away(reason) => store_condition.not_ready(reason),
+                Standing::Lost(reason) => {
+                    tracing::error!(reason, "the store is lost; the process ends");
                     return;
                 }
-                Some(complaint) => store_condition.not_ready(complaint.reason),
             }
             if service.is_ready() {
                 route_condition.ready();

@@ -11,6 +11,7 @@ use im_proto::client::{
 };
 use im_proto::limits::GROUP_MEMBERS_MAX;
 use im_proto::{RefusalCode as Code, Seq};
+use im_timeline::{Change, Expect, Table};
 
 fn group(name: &str, owner: &str, members: &[&str]) -> Group {
     Group { group: group_id(name), name: format!("the {name}"), owner: user(owner), members: users(members) }
@@ -159,6 +160,22 @@ async fn who_was_removed_gets_nothing_more_and_may_not_send() {
     world.change("b", "g", &["c"], &[]).await.unwrap();
     world.send("c", &send(to_group("g"), "3", "back")).await.unwrap();
     assert_eq!(world.timeline("c").await, ["first", "back"]);
+}
+
+/// What another im-service over the same store does is seen at once.
+#[tokio::test(start_paused = true)]
+async fn what_another_im_service_changes_counts_here() {
+    let mut world = World::shared().await;
+    world.create("a", "g", &["b"]).await.unwrap();
+    let without_c = world.store.record(Table::Group, "g").await.unwrap().unwrap();
+    world.change("a", "g", &["c"], &[]).await.unwrap();
+    world.send("c", &send(to_group("g"), "1", "here")).await.unwrap();
+    let removal = Change::Put { table: Table::Group, key: "g".into(), value: without_c, expect: Expect::Any };
+    world.store.commit(vec![removal]).await.unwrap();
+    assert_eq!(world.send("c", &send(to_group("g"), "2", "still here")).await, Err(Code::NotAMember));
+    world.send("a", &send(to_group("g"), "3", "gone")).await.unwrap();
+    assert_eq!(world.timeline("c").await, ["here"]);
+    assert_eq!(world.timeline("b").await, ["here", "gone"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use im_proto::{BootId, DeviceId, Refusal, RefusalCode as Code, Seq};
 use im_service::ImService;
 use im_timeline::{Disk, MemoryOptions, MemoryStore};
 use proto_codec::{Bytes, BytesMut, Codec, CodecId, Decode, Encode, Flags, Frame, Hop, Preamble};
-use route::{Peers, Route, RouteConfig};
+use route::{LoginPolicy, Peers, Route, RouteConfig};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -44,7 +44,9 @@ async fn route(network: &Arc<dyn Network>, name: &str) -> Route {
         link: LinkConfig::default(),
         link_in_flight_max: 1000,
         request_timeout: Duration::from_secs(4),
+        logins: LoginPolicy::default(),
         peers: Peers::default(),
+        lease: None,
     };
     Route::start(config, Arc::clone(network)).await.unwrap()
 }

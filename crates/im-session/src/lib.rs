@@ -6,6 +6,7 @@
 //! * [`in_flight`]: requests that wait for their answer.
 //! * [`keep_alive`]: who has been silent for how long.
 //! * [`peer_clock`]: how far another machine's clock is from this one's.
+//! * [`revocations`]: access tokens that were taken back.
 //! * [`route_choice`]: which route a sender uses.
 //! * [`route_role`]: which route is master.
 //! * [`route_table`]: which login of which user is on which gate.
@@ -24,6 +25,7 @@ pub mod gate_session;
 pub mod in_flight;
 pub mod keep_alive;
 pub mod peer_clock;
+pub mod revocations;
 pub mod route_choice;
 pub mod route_role;
 pub mod route_table;
@@ -34,6 +36,7 @@ pub use gate_session::{Action, CloseReason, Dismissal, EncryptionPolicy, GateSes
 pub use in_flight::InFlight;
 pub use keep_alive::{LinkHealth, LinkStep};
 pub use peer_clock::PeerClock;
+pub use revocations::Revocations;
 pub use route_choice::RouteChoice;
 pub use route_role::{Role, RouteRole};
-pub use route_table::{RouteTable, Superseded, Turned};
+pub use route_table::{Because, Devices, LoginPolicy, RouteTable, Superseded, Turned};

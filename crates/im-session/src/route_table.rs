@@ -5,7 +5,8 @@
 //! remembers over which link it was registered last. So a late goodbye of an old login, of an old
 //! run of a gate, or of a link that was replaced meanwhile, never removes a newer login.
 //!
-//! Of two logins of one device the later one stays. At one gate that is the one with the greater id.
+//! Of two logins of one device the later one stays; a [`LoginPolicy`] may have more of a user's logins
+//! exclude each other. At one gate that is the one with the greater id.
 //! At two gates the times of the logins decide, both by this route's clock: gates tell times of a
 //! clock of their own that is never set, and [`PeerClock`] knows how far it is from ours. So it matters
 //! neither in which order the two were heard of, live or when a gate registers again, nor what time of
@@ -15,17 +16,47 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use im_proto::client::Platform;
 use im_proto::link::{SessionDown, SessionKey, SessionUp};
 use im_proto::{BootId, DeviceId, SessionId, UserId};
 
 use crate::affinity::user_hash;
 use crate::peer_clock::PeerClock;
 
+/// Which logins of one user stay side by side. All routes of a region need the same: a login that one of
+/// them lets go is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginPolicy {
+    /// On how many devices.
+    pub devices: Devices,
+    /// How many at most; one more ends the eldest.
+    pub logins_max: usize,
+}
+
+/// On how many devices one user is logged in at the same time. One device is always logged in once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// On any number.
+    All,
+    /// On one of each kind: a phone beside a desktop, and no second phone.
+    OnePerKind,
+    /// On one.
+    One,
+}
+
+impl Default for LoginPolicy {
+    /// Any device, a hundred at most: who has more has a program that makes a device of every start.
+    fn default() -> Self {
+        Self { devices: Devices::All, logins_max: 100 }
+    }
+}
+
 /// The table of one route. `L` names a link and is never used again for another link.
 #[derive(Debug)]
 pub struct RouteTable<L> {
     users: HashMap<UserId, Vec<Login<L>>>,
     links: HashMap<L, Gate>,
+    policy: LoginPolicy,
     /// Where this route's own clock begins.
     origin: Instant,
     /// Users who have come or gone since somebody asked.
@@ -50,6 +81,8 @@ pub struct Login<L> {
     pub key: SessionKey,
     /// On what device.
     pub device: DeviceId,
+    /// Of what kind.
+    platform: Platform,
     /// By the gate's clock.
     since_ms: u64,
 }
@@ -62,19 +95,32 @@ struct Gate {
     sessions: HashMap<SessionId, UserId>,
 }
 
-/// A login that has to go, because the same device logged in later: tell its gate.
+/// A login that has to go, because a later one took its place: tell its gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded<L> {
     /// The link of the gate that holds it.
     pub link: L,
     /// The login.
     pub session: SessionId,
+    /// Which rule says so.
+    pub because: Because,
+}
+
+/// Why two logins of one user do not stay side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// They are of the same device.
+    Device,
+    /// [`LoginPolicy::devices`].
+    Policy,
+    /// [`LoginPolicy::logins_max`].
+    TooMany,
 }
 
 impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
     /// One that holds nobody.
-    pub fn new(now: Instant) -> Self {
-        Self { users: HashMap::new(), links: HashMap::new(), origin: now, turned: Vec::new() }
+    pub fn new(now: Instant, policy: LoginPolicy) -> Self {
+        Self { users: HashMap::new(), links: HashMap::new(), policy, origin: now, turned: Vec::new() }
     }
 
     /// A gate's link came up. Its sessions follow one by one.
@@ -100,19 +146,22 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
         }
     }
 
-    /// A user logged in, or a gate registers again after its link was replaced. Of two logins of
-    /// one device the later stays; the other one is given back.
-    pub fn session_up(&mut self, now: Instant, link: L, up: SessionUp) -> Option<Superseded<L>> {
+    /// A user logged in, or a gate registers again after its link was replaced. Of two logins that do not
+    /// stay side by side the later one stays. Those that have to go are given back, the new one perhaps
+    /// among them.
+    #[must_use = "they go only when they are told to"]
+    pub fn session_up(&mut self, now: Instant, link: L, up: SessionUp) -> Vec<Superseded<L>> {
         self.clock(now, link, up.since_ms);
-        let gate = self.links.get_mut(&link)?;
+        let Some(gate) = self.links.get_mut(&link) else { return Vec::new() };
         let login = Login {
             link,
             key: SessionKey { boot: gate.boot, session: up.session },
             device: up.device,
+            platform: up.platform,
             since_ms: up.since_ms,
         };
         gate.sessions.insert(up.session, up.user.clone());
-        let links = &self.links;
+        let (links, policy) = (&self.links, self.policy);
         let logins = self.users.entry(up.user.clone()).or_insert_with(|| {
             self.turned.push(Turned { user: user_hash(&up.user), is_online: true });
             Vec::new()
@@ -123,20 +172,34 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
             if old != link {
                 self.unlink(old, up.session);
             }
-            return None;
+            return Vec::new();
         }
-        let Some(rival) = logins.iter_mut().find(|known| known.device == login.device) else {
-            logins.push(login);
-            return None;
-        };
-        let is_later = if login.key.boot == rival.key.boot {
-            login.key.session > rival.key.session
-        } else {
-            here_ms(links, &login) >= here_ms(links, rival)
-        };
-        let loser = if is_later { std::mem::replace(rival, login) } else { login };
-        self.unlink(loser.link, loser.key.session);
-        Some(Superseded { link: loser.link, session: loser.key.session })
+        let mut superseded = Vec::new();
+        // It may have beaten some and lost against others: a login goes as soon as a later rival is known.
+        let mut lost = None;
+        logins.retain(|known| match policy.excludes(known, &login) {
+            Some(because) if is_later(links, &login, known) => {
+                superseded.push(known.superseded(because));
+                false
+            }
+            because => {
+                lost = lost.or(because);
+                true
+            }
+        });
+        match lost {
+            Some(because) => superseded.push(login.superseded(because)),
+            None => logins.push(login),
+        }
+        if logins.len() > policy.logins_max.max(1) {
+            let eldest = (1..logins.len())
+                .fold(0, |eldest, other| if is_later(links, &logins[other], &logins[eldest]) { eldest } else { other });
+            superseded.push(logins.remove(eldest).superseded(Because::TooMany));
+        }
+        for gone in &superseded {
+            self.unlink(gone.link, gone.session);
+        }
+        superseded
     }
 
     /// A login ended. Nothing happens unless it is still the one registered over this link.
@@ -186,6 +249,33 @@ impl<L: Copy + Eq + std::hash::Hash> RouteTable<L> {
     }
 }
 
+impl LoginPolicy {
+    /// Why these two logins of one user do not stay side by side, if so.
+    fn excludes<L>(&self, one: &Login<L>, other: &Login<L>) -> Option<Because> {
+        let by_policy = match self.devices {
+            Devices::All => false,
+            Devices::OnePerKind => one.platform == other.platform,
+            Devices::One => true,
+        };
+        if one.device == other.device { Some(Because::Device) } else { by_policy.then_some(Because::Policy) }
+    }
+}
+
+impl<L: Copy> Login<L> {
+    fn superseded(&self, because: Because) -> Superseded<L> {
+        Superseded { link: self.link, session: self.key.session, because }
+    }
+}
+
+/// Whether a login began after another one. Of two that are as old the one heard of now counts as later.
+fn is_later<L: Eq + std::hash::Hash>(links: &HashMap<L, Gate>, login: &Login<L>, other: &Login<L>) -> bool {
+    if login.key.boot == other.key.boot {
+        login.key.session > other.key.session
+    } else {
+        here_ms(links, login) >= here_ms(links, other)
+    }
+}
+
 /// When a login began, by this route's clock.
 fn here_ms<L: Eq + std::hash::Hash>(links: &HashMap<L, Gate>, login: &Login<L>) -> i64 {
     // A login is forgotten with its link, and has told a time itself.
@@ -204,7 +294,7 @@ mod tests {
 
     fn table() -> (RouteTable<u32>, Instant) {
         let now = Instant::now();
-        (RouteTable::new(now), now)
+        (RouteTable::new(now, LoginPolicy::default()), now)
     }
 
     fn user() -> UserId {
@@ -221,6 +311,10 @@ mod tests {
         }
     }
 
+    fn same_device(link: u32, session: u64) -> Superseded<u32> {
+        Superseded { link, session: SessionId(session), because: Because::Device }
+    }
+
     fn down(session: u64) -> SessionDown {
         SessionDown { user: user(), session: SessionId(session) }
     }
@@ -234,9 +328,8 @@ mod tests {
         let (mut table, now) = table();
         table.gate_up(1, BootId(10));
         table.gate_up(2, BootId(20));
-        assert_eq!(table.session_up(now, 1, up(1, "phone", 100)), None);
-        let old = Superseded { link: 1, session: SessionId(1) };
-        assert_eq!(table.session_up(now, 2, up(1, "phone", 200)), Some(old));
+        assert_eq!(table.session_up(now, 1, up(1, "phone", 100)), []);
+        assert_eq!(table.session_up(now, 2, up(1, "phone", 200)), [same_device(1, 1)]);
         table.session_down(1, &down(1));
         assert_eq!(sessions(&table), [(2, 20, 1)]);
         table.gate_down(1);
@@ -249,9 +342,9 @@ mod tests {
     fn an_old_run_of_a_gate_never_removes_the_new_runs_login() {
         let (mut table, now) = table();
         table.gate_up(1, BootId(10));
-        table.session_up(now, 1, up(7, "phone", 100));
+        let _ = table.session_up(now, 1, up(7, "phone", 100));
         table.gate_up(2, BootId(11));
-        assert!(table.session_up(now, 2, up(7, "phone", 200)).is_some());
+        assert_eq!(table.session_up(now, 2, up(7, "phone", 200)), [same_device(1, 7)]);
         table.gate_down(1);
         assert_eq!(sessions(&table), [(2, 11, 7)]);
     }
@@ -260,9 +353,9 @@ mod tests {
     fn a_replaced_link_takes_its_sessions_along() {
         let (mut table, now) = table();
         table.gate_up(1, BootId(10));
-        table.session_up(now, 1, up(7, "phone", 100));
+        let _ = table.session_up(now, 1, up(7, "phone", 100));
         table.gate_up(2, BootId(10));
-        assert_eq!(table.session_up(now, 2, up(7, "phone", 100)), None);
+        assert_eq!(table.session_up(now, 2, up(7, "phone", 100)), []);
         table.gate_down(1);
         assert_eq!(sessions(&table), [(2, 10, 7)]);
         assert_eq!(table.logins_len(), 1);
@@ -274,8 +367,8 @@ mod tests {
         {
             let (mut table, now) = table();
             table.gate_up(1, BootId(10));
-            table.session_up(now, 1, first);
-            assert_eq!(table.session_up(now, 1, second), Some(Superseded { link: 1, session: SessionId(1) }));
+            let _ = table.session_up(now, 1, first);
+            assert_eq!(table.session_up(now, 1, second), [same_device(1, 1)]);
             assert_eq!(sessions(&table), [(1, 10, 2)]);
             assert_eq!(table.logins_len(), 1);
         }
@@ -287,15 +380,15 @@ mod tests {
         let turned = |is_online| Turned { user: user_hash(&user()), is_online };
         table.gate_up(1, BootId(10));
         table.gate_up(2, BootId(20));
-        table.session_up(now, 1, up(1, "phone", 100));
-        table.session_up(now, 2, up(1, "desk", 100));
+        let _ = table.session_up(now, 1, up(1, "phone", 100));
+        let _ = table.session_up(now, 2, up(1, "desk", 100));
         assert_eq!(table.take_turned(), [turned(true)], "a second login changes nothing");
         table.gate_down(1);
         assert_eq!(table.take_turned(), []);
         assert_eq!(table.users().collect::<Vec<_>>(), [user_hash(&user())]);
         table.session_down(2, &down(1));
         table.session_down(2, &down(1));
-        table.session_up(now, 2, up(2, "desk", 200));
+        let _ = table.session_up(now, 2, up(2, "desk", 200));
         table.gate_down(2);
         assert_eq!(table.take_turned(), [turned(false), turned(true), turned(false)]);
         assert_eq!(table.users().count(), 0);
@@ -305,8 +398,8 @@ mod tests {
     fn devices_live_side_by_side() {
         let (mut table, now) = table();
         table.gate_up(1, BootId(10));
-        table.session_up(now, 1, up(1, "phone", 100));
-        table.session_up(now, 1, up(2, "desk", 100));
+        let _ = table.session_up(now, 1, up(1, "phone", 100));
+        let _ = table.session_up(now, 1, up(2, "desk", 100));
         assert_eq!(table.logins_len(), 2);
         table.session_down(1, &down(1));
         assert_eq!(sessions(&table), [(1, 10, 2)]);
@@ -315,7 +408,7 @@ mod tests {
     #[test]
     fn a_session_of_an_unknown_link_is_passed_over() {
         let (mut table, now) = table();
-        assert_eq!(table.session_up(now, 1, up(1, "phone", 100)), None);
+        assert_eq!(table.session_up(now, 1, up(1, "phone", 100)), []);
         assert_eq!(table.users_len(), 0);
     }
 
@@ -340,13 +433,13 @@ mod tests {
             let at = |start: Instant, ms| start + Duration::from_millis(ms);
 
             let (mut table, start) = two_gates(ahead_ms);
-            assert_eq!(table.session_up(at(start, 1001), 1, first.clone()), None);
-            let gone = Some(Superseded { link: 1, session: SessionId(7) });
+            assert_eq!(table.session_up(at(start, 1001), 1, first.clone()), []);
+            let gone = [same_device(1, 7)];
             assert_eq!(table.session_up(at(start, 1501), 2, second.clone()), gone, "live, in order");
             assert_eq!(sessions(&table), [(2, 20, 1)]);
 
             let (mut table, start) = two_gates(ahead_ms);
-            assert_eq!(table.session_up(at(start, 1501), 2, second.clone()), None);
+            assert_eq!(table.session_up(at(start, 1501), 2, second.clone()), []);
             assert_eq!(table.session_up(at(start, 2400), 1, first.clone()), gone, "the first was held up");
             assert_eq!(sessions(&table), [(2, 20, 1)]);
 
@@ -354,7 +447,7 @@ mod tests {
             table.gate_down(1);
             table.gate_up(3, BootId(10));
             table.clock(at(start, 9001), 3, ahead_ms[0] + 9000);
-            let gone = Some(Superseded { link: 3, session: SessionId(7) });
+            let gone = [same_device(3, 7)];
             assert_eq!(table.session_up(at(start, 9002), 3, first.clone()), gone, "registered again");
             assert_eq!(sessions(&table), [(2, 20, 1)]);
 
@@ -363,7 +456,7 @@ mod tests {
                 let (mut table, start) = two_gates(ahead_ms.map(|ahead_ms| ahead_ms + 20_000));
                 for link in order {
                     let again = if link == 1 { first.clone() } else { second.clone() };
-                    table.session_up(at(start, 5), link, again);
+                    let _ = table.session_up(at(start, 5), link, again);
                 }
                 assert_eq!(sessions(&table), [(2, 20, 1)], "{order:?}");
             }
@@ -374,8 +467,81 @@ mod tests {
     fn a_login_that_just_arrived_beats_one_as_old() {
         let (mut table, start) = two_gates([0, 0]);
         let now = start + Duration::from_millis(10);
-        assert_eq!(table.session_up(now, 2, up(1, "phone", 9)), None);
-        let gone = Some(Superseded { link: 2, session: SessionId(1) });
+        assert_eq!(table.session_up(now, 2, up(1, "phone", 9)), []);
+        let gone = [same_device(2, 1)];
         assert_eq!(table.session_up(now, 1, up(1, "phone", 9)), gone);
+    }
+
+    const ONE: LoginPolicy = LoginPolicy { devices: Devices::One, logins_max: 100 };
+    const ONE_PER_KIND: LoginPolicy = LoginPolicy { devices: Devices::OnePerKind, logins_max: 100 };
+
+    fn up_on(session: u64, device: &str, platform: Platform, since_ms: u64) -> SessionUp {
+        SessionUp { platform, ..up(session, device, since_ms) }
+    }
+
+    fn by_policy(link: u32, session: u64) -> Superseded<u32> {
+        Superseded { link, session: SessionId(session), because: Because::Policy }
+    }
+
+    /// Three devices, the first two of one kind, at three gates.
+    fn three_devices(policy: LoginPolicy) -> (RouteTable<u32>, Vec<Superseded<u32>>) {
+        let now = Instant::now();
+        let mut table = RouteTable::new(now, policy);
+        let devices = [("old", Platform::Mobile), ("desk", Platform::Desktop), ("new", Platform::Mobile)];
+        let mut gone = Vec::new();
+        for (link, (device, platform)) in (1..).zip(devices) {
+            table.gate_up(link, BootId(u64::from(link)));
+            let at = now + Duration::from_millis(u64::from(link));
+            gone.extend(table.session_up(at, link, up_on(7, device, platform, u64::from(link))));
+        }
+        (table, gone)
+    }
+
+    #[test]
+    fn a_policy_says_which_devices_stay_side_by_side() {
+        let (table, gone) = three_devices(LoginPolicy::default());
+        assert_eq!((gone, sessions(&table).len()), (vec![], 3));
+        let (table, gone) = three_devices(ONE_PER_KIND);
+        assert_eq!((gone, sessions(&table)), (vec![by_policy(1, 7)], vec![(2, 2, 7), (3, 3, 7)]));
+        let (table, gone) = three_devices(ONE);
+        assert_eq!((gone, sessions(&table)), (vec![by_policy(1, 7), by_policy(2, 7)], vec![(3, 3, 7)]));
+        assert_eq!(table.logins_len(), 1);
+    }
+
+    #[test]
+    fn a_later_login_stays_also_when_it_is_heard_of_first() {
+        for reversed in [false, true] {
+            let (mut table, start) = (RouteTable::new(Instant::now(), ONE), Instant::now());
+            let mut logins = [(1, up(1, "phone", 1000)), (2, up_on(1, "desk", Platform::Desktop, 1500))];
+            for (link, _) in &logins {
+                table.gate_up(*link, BootId(u64::from(*link) * 10));
+                table.clock(start, *link, 0);
+            }
+            if reversed {
+                logins.reverse();
+            }
+            let now = start + Duration::from_millis(1600);
+            let gone: Vec<_> = logins.into_iter().flat_map(|(link, up)| table.session_up(now, link, up)).collect();
+            assert_eq!((gone, sessions(&table)), (vec![by_policy(1, 1)], vec![(2, 20, 1)]), "reversed: {reversed}");
+        }
+    }
+
+    #[test]
+    fn of_too_many_logins_the_eldest_goes() {
+        let now = Instant::now();
+        let mut table = RouteTable::new(now, LoginPolicy { logins_max: 3, ..LoginPolicy::default() });
+        table.gate_up(1, BootId(10));
+        for session in 1..=3 {
+            assert_eq!(table.session_up(now, 1, up(session, &format!("d{session}"), session)), []);
+        }
+        for session in 4..=1000 {
+            let gone = table.session_up(now, 1, up(session, &format!("d{session}"), session));
+            let eldest = Superseded { link: 1, session: SessionId(session - 3), because: Because::TooMany };
+            assert_eq!(gone, [eldest]);
+        }
+        assert_eq!(table.logins_len(), 3);
+        // Another user is not concerned.
+        let other = SessionUp { user: UserId::new("b").unwrap(), ..up(5000, "d", 5000) };
+        assert_eq!(table.session_up(now, 1, other), []);
     }
 }

@@ -49,6 +49,10 @@ impl Store for SharedStore {
         EPOCH
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn append(&self, append: Append) -> Result<Placed, AppendError> {
         self.0.get()?.append(append).await
     }

@@ -14,7 +14,7 @@ use im_secure::IdentityKey;
 use im_service::{ImService, ImServiceConfig, Retention, ServiceConfig};
 use im_session::GateSessionConfig;
 use im_timeline::{Disk, MemoryOptions, MemoryStore, Store};
-use route::{PeerRoute, Peers, Route, RouteConfig};
+use route::{LoginPolicy, PeerRoute, Peers, Route, RouteConfig};
 
 use crate::broken::Planted;
 use crate::log::{Event, EventLog};
@@ -150,7 +150,9 @@ impl Cluster {
             link: link_config(),
             link_in_flight_max: IN_FLIGHT_MAX,
             request_timeout: REQUEST_TIMEOUT,
+            logins: LoginPolicy::default(),
             peers: Peers { routes: self.peers_of(name), tls: LinkTls::Plain },
+            lease: None,
         };
         let _route = Route::start(config, self.network.shared()).await?;
         std::future::pending().await

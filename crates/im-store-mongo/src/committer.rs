@@ -123,7 +123,7 @@ impl Committer {
     }
 
     /// The heads of some timelines: remembered, hinted at, or read. With `read` MongoDB is asked for all.
-    async fn heads(&self, timelines: &[String], read: bool) -> Result<HashMap<String, u64>, Fault> {
+    async fn heads(&self, timelines: &[String], read: bool, patience: Duration) -> Result<HashMap<String, u64>, Fault> {
         let mut found = HashMap::with_capacity(timelines.len());
         let mut missing: Vec<String> = Vec::new();
         if read {
@@ -151,7 +151,7 @@ impl Committer {
         if !missing.is_empty() {
             metrics::counter!("sim_store_heads_read_total").increment(missing.len() as u64);
             let heads = self.db.heads.clone();
-            let rows = self.db.run(async move {
+            let rows = self.db.run_within(patience, async move {
                 let rows: Vec<_> = heads.find(doc! { "_id": { "$in": missing } }).await?.try_collect().await?;
                 Ok(rows)
             });
@@ -230,8 +230,9 @@ impl<'a> Attempt<'a> {
     async fn run(mut self, repeats: Vec<(usize, Pending)>) {
         let health = Arc::clone(&self.committer.health);
         let oldest = self.pendings.iter().map(|pending| pending.since).min().unwrap_or_else(Instant::now);
-        // Enough for a try even when the queue was slow.
-        let until = (oldest + self.committer.db.patience).max(Instant::now() + self.committer.db.patience / 2);
+        // Enough for a try even when the batch before took all of its time.
+        let patience = self.committer.db.patience;
+        let until = (oldest + patience).max(Instant::now() + patience / 2);
         let (mut pause, mut read) = (PAUSE_MIN, false);
         // When somebody who died may be in the way.
         let mut look_at = Instant::now() + abandoned::INACTIVE_MAX;
@@ -245,7 +246,7 @@ impl<'a> Attempt<'a> {
                     health.well();
                     continue;
                 }
-                Err(NotWritten::Repeated) => match self.find_repeats(&open).await {
+                Err(NotWritten::Repeated) => match self.find_repeats(&open, until).await {
                     // Its transaction is on its way and cannot be read yet.
                     Ok(0) => Fault::Conflict,
                     Ok(_) => continue,
@@ -312,7 +313,7 @@ impl<'a> Attempt<'a> {
             open.iter().flat_map(|index| plan::timelines(&self.pendings[*index].append)).collect();
         timelines.sort_unstable();
         timelines.dedup();
-        let heads = self.committer.heads(&timelines, read).await?;
+        let heads = self.committer.heads(&timelines, read, self.left(until)).await?;
         let plan = Arc::new(Plan::new(open.iter().map(|index| &self.pendings[*index].append), &heads)?);
         let outcome = self.write(Arc::clone(&plan), until).await;
         match outcome {
@@ -331,11 +332,17 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// In a task of its own, so that a server that does not answer holds up nobody for longer than the
-    /// patience; what it did is then found out like after any other unknown outcome.
+    /// How long the next step may take. A try that has begun gets some time even at the end of all
+    /// patience, or it would be given up before the server could answer.
+    fn left(&self, until: Instant) -> Duration {
+        until.saturating_duration_since(Instant::now()).max(self.committer.db.patience / 4)
+    }
+
+    /// In a task of its own, so that a server that does not answer holds up nobody for longer than
+    /// `until`; what it did is then found out like after any other unknown outcome.
     async fn write(&self, plan: Arc<Plan>, until: Instant) -> Result<(), NotWritten> {
         let db = Arc::clone(&self.committer.db);
-        let patience = db.patience;
+        let patience = self.left(until);
         let Ok(place) = Arc::clone(&db.transactions).try_acquire_owned() else {
             return Err(Fault::Unreachable("earlier transactions have not ended".into()).into());
         };
@@ -352,12 +359,12 @@ impl<'a> Attempt<'a> {
 
     /// Settles those that an earlier try has stored: the sender's, or our own when we did not hear how it
     /// went. Returns how many.
-    async fn find_repeats(&mut self, open: &[usize]) -> Result<usize, Fault> {
+    async fn find_repeats(&mut self, open: &[usize], until: Instant) -> Result<usize, Fault> {
         let keys: HashMap<String, usize> =
             open.iter().map(|index| (rows::sent_key(&self.pendings[*index].append), *index)).collect();
         let wanted: Vec<String> = keys.keys().cloned().collect();
         let (sent, history) = (self.committer.db.sent.clone(), self.committer.db.history.clone());
-        let found = self.committer.db.run(async move {
+        let found = self.committer.db.run_within(self.left(until), async move {
             let rows: Vec<_> = sent.find(doc! { "_id": { "$in": wanted } }).await?.try_collect().await?;
             let mut found = Vec::with_capacity(rows.len());
             for row in rows {

@@ -111,7 +111,10 @@ impl Db {
     /// Makes collections and indexes, and the store's name for its life. Several processes may do
     /// so at once.
     async fn prepare(&mut self, options: &MongoOptions) -> Result<(), OpenError> {
-        let failed = |error: mongodb::error::Error| OpenError::Failed(error.kind.to_string());
+        let failed = |error: mongodb::error::Error| match Fault::from(error) {
+            fault if fault.is_passing() => OpenError::Unreachable(fault.to_string()),
+            fault => OpenError::Failed(fault.to_string()),
+        };
         let there = self.database.list_collection_names().await.map_err(failed)?;
         for name in [SYNC, HISTORY, HEADS, SENT, RECORDS, STORE] {
             if !there.iter().any(|known| known == name)
@@ -167,8 +170,23 @@ impl Db {
         }
     }
 
+    /// Whether there is a primary that answers.
+    pub(crate) async fn ping(&self) -> Result<(), Fault> {
+        let admin = self.client.database("admin");
+        self.run(async move { Ok(admin.run_command(doc! { "ping": 1 }).await.map(drop)?) }).await
+    }
+
     /// Runs an operation to its end and waits for it, no longer than the patience.
     pub(crate) async fn run<T, F>(&self, operation: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        self.run_within(self.patience, operation).await
+    }
+
+    /// The same with a patience of its own.
+    pub(crate) async fn run_within<T, F>(&self, patience: Duration, operation: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Fault>> + Send + 'static,
@@ -179,10 +197,10 @@ impl Db {
             let _place = operations.acquire_owned().await;
             operation.await
         });
-        match tokio::time::timeout(self.patience, task).await {
+        match tokio::time::timeout(patience, task).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => Err(Fault::Refused(format!("an operation ended: {panic}"))),
-            Err(_) => Err(Fault::Unreachable(format!("no answer within {:?}", self.patience))),
+            Err(_) => Err(Fault::Unreachable(format!("no answer within {patience:?}"))),
         }
     }
 

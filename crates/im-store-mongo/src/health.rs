@@ -37,6 +37,9 @@ impl Health {
 
     pub(crate) fn unwell(&self, fault: &Fault) {
         let mut state = self.state.lock();
+        if state.failing.is_none() {
+            tracing::warn!(%fault, "MongoDB does not do what is asked of it");
+        }
         let since = state.failing.take().map_or_else(Instant::now, |(since, _)| since);
         state.failing = Some((since, fault.to_string()));
     }

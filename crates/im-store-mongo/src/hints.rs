@@ -11,20 +11,14 @@ use std::time::{Duration, Instant};
 
 use im_proto::Epoch;
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, RedisResult};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::OpenError;
+use crate::place::{CONNECT_MAX, Connection, Place};
 
 /// How long a question may take. Asking MongoDB instead takes about a millisecond.
-const ASK_MAX: Duration = Duration::from_millis(100);
-/// How long making a connection may take.
-const CONNECT_MAX: Duration = Duration::from_secs(1);
+pub(crate) const ASK_MAX: Duration = Duration::from_millis(100);
 /// Between two looks at a connection that seems well; a failover is noticed this late at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to connect.
@@ -35,28 +29,6 @@ const TELL_MAX: usize = 64;
 const HINT_MAX: u64 = 1 << 60;
 /// Keys in one command, so that Redis is never held up for long.
 const KEYS_MAX: usize = 1000;
-
-/// Where Redis is.
-enum Place {
-    Single(Client),
-    Sentinel(Box<SentinelClient>),
-    Cluster(Box<ClusterClient>),
-}
-
-#[derive(Clone)]
-enum Connection {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl Connection {
-    async fn query<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> RedisResult<T> {
-        match self {
-            Self::Single(connection) => command.query_async(connection).await,
-            Self::Cluster(connection) => command.query_async(connection).await,
-        }
-    }
-}
 
 struct Shared {
     connection: Mutex<Option<Connection>>,
@@ -205,47 +177,5 @@ async fn tell_all(mut told: mpsc::Receiver<Vec<(String, u64)>>, shared: Arc<Shar
             }
             let _told: Option<()> = shared.query(&command).await;
         }
-    }
-}
-
-impl Place {
-    /// `redis://host:port/db`, `redis+sentinel://host:port,host:port/name` or
-    /// `redis+cluster://host:port,host:port`.
-    fn parse(url: &str) -> RedisResult<Self> {
-        let several = |hosts: &str| hosts.split(',').map(|host| format!("redis://{host}")).collect::<Vec<_>>();
-        if let Some(rest) = url.strip_prefix("redis+sentinel://") {
-            let (hosts, name) = rest.split_once('/').unwrap_or((rest, "mymaster"));
-            let node = SentinelNodeConnectionInfo::default();
-            let client = SentinelClient::build(several(hosts), name.into(), Some(node), SentinelServerType::Master)?;
-            return Ok(Self::Sentinel(Box::new(client)));
-        }
-        if let Some(hosts) = url.strip_prefix("redis+cluster://") {
-            let builder = ClusterClient::builder(several(hosts));
-            let client = builder.connection_timeout(CONNECT_MAX).response_timeout(ASK_MAX).build()?;
-            return Ok(Self::Cluster(Box::new(client)));
-        }
-        Ok(Self::Single(Client::open(url)?))
-    }
-
-    /// A connection, and the address that it goes to.
-    async fn connect(&mut self) -> RedisResult<(Connection, String)> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(Some(ASK_MAX));
-        let client = match self {
-            Self::Cluster(client) => {
-                return Ok((Connection::Cluster(client.get_async_connection().await?), String::new()));
-            }
-            Self::Single(client) => client.clone(),
-            Self::Sentinel(sentinel) => sentinel.async_get_client().await?,
-        };
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok((Connection::Single(connection), client.get_connection_info().addr().to_string()))
-    }
-
-    /// Where Sentinel says that the master is; `None` where nobody moves it, or nobody can say.
-    async fn address(&mut self) -> Option<String> {
-        let Self::Sentinel(sentinel) = self else { return None };
-        let client = tokio::time::timeout(CONNECT_MAX, sentinel.async_get_client()).await.ok()?.ok()?;
-        Some(client.get_connection_info().addr().to_string())
     }
 }

@@ -30,6 +30,7 @@ mod dump;
 mod fault;
 mod health;
 mod hints;
+mod place;
 mod plan;
 mod read;
 mod records;
@@ -55,10 +56,12 @@ pub struct MongoOptions {
     /// The database, when it is not the one of the address.
     pub database: Option<String>,
     /// Where Redis is: `redis://host:port/number`, `redis+sentinel://host:port,host:port/name` or
-    /// `redis+cluster://host:port,host:port`. Without it heads are read from MongoDB.
+    /// `redis+cluster://host:port,host:port`; `rediss` for TLS, `user:password@` before the hosts.
+    /// Without it heads are read from MongoDB.
     pub redis: Option<String>,
-    /// How long an append, a commit or a read may take. After it the caller is told that the store
-    /// cannot be reached, and may try again.
+    /// How long a batch of appends, a commit or a read may take. After it the caller is told that the
+    /// store cannot be reached, and may try again. An append that had to wait for the batch before it
+    /// is told within twice as long.
     pub patience: Duration,
     /// Appends that may wait for the committer; one more is refused as busy. At least 1.
     pub queue_bound: usize,
@@ -104,7 +107,10 @@ pub enum OpenError {
     /// What is there is no store of ours.
     #[error("the store is damaged: {0}")]
     Damaged(String),
-    /// MongoDB cannot be reached, or refused.
-    #[error("MongoDB: {0}")]
+    /// MongoDB cannot be reached, or has no primary; another try may succeed.
+    #[error("{0}")]
+    Unreachable(String),
+    /// MongoDB refused.
+    #[error("{0}")]
     Failed(String),
 }

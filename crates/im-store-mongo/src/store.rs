@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +24,8 @@ use crate::hints::Hints;
 use crate::trim::SweepCursor;
 use crate::{MongoOptions, OpenError, dump, read, records, trim};
 
+/// Between two looks whether MongoDB answers.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Commits under way; each is a transaction of its own and so holds a connection.
 const COMMITS_MAX: usize = 8;
 
@@ -36,6 +38,7 @@ pub struct MongoStore {
     /// Gone once the store is closed, which is what ends the committer.
     queue: Mutex<Option<mpsc::Sender<Pending>>>,
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    watch: JoinHandle<()>,
     /// Commits that wait or are under way: closing waits until all places are free.
     waiting: Arc<Semaphore>,
     waiting_max: u32,
@@ -56,6 +59,7 @@ impl MongoStore {
         let bound = options.queue_bound.clamp(1, Semaphore::MAX_PERMITS.min(1 << 20));
         let (queue, pendings) = mpsc::channel(bound);
         let worker = tokio::spawn(Arc::clone(&committer).run(pendings));
+        let watch = tokio::spawn(watch(Arc::clone(&db), Arc::clone(&health)));
         Ok(Self {
             db,
             hints,
@@ -63,6 +67,7 @@ impl MongoStore {
             committer,
             queue: Mutex::new(Some(queue)),
             worker: tokio::sync::Mutex::new(Some(worker)),
+            watch,
             waiting: Arc::new(Semaphore::new(bound)),
             waiting_max: bound as u32,
             commits: Arc::new(Semaphore::new(COMMITS_MAX)),
@@ -106,10 +111,31 @@ impl MongoStore {
     }
 }
 
+impl Drop for MongoStore {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// Looks whether MongoDB answers, so that one knows also where nobody asks anything of it.
+async fn watch(db: Arc<Db>, health: Arc<Health>) {
+    loop {
+        match db.ping().await {
+            Ok(()) => health.well(),
+            Err(fault) => health.unwell(&fault),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 #[async_trait]
 impl Store for MongoStore {
     fn epoch(&self) -> Epoch {
         self.db.epoch
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     async fn append(&self, append: Append) -> Result<Placed, AppendError> {
@@ -225,6 +251,7 @@ impl Store for MongoStore {
 
     async fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.watch.abort();
         drop(self.queue.lock().take());
         if let Some(worker) = self.worker.lock().await.take() {
             // A committer that panicked has nothing left to finish.

@@ -342,6 +342,12 @@ pub trait Store: Send + Sync + 'static {
     /// Which life of the store this is; never 0.
     fn epoch(&self) -> Epoch;
 
+    /// Whether other processes may have the same store open. What was read from such a store changes
+    /// without this process.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Gives a message its places and makes it durable, together with whatever else arrived meanwhile.
     /// An append is handed in when its future is first polled; of two appends to one timeline the one
     /// handed in first gets the lower place.

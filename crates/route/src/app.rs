@@ -11,7 +11,7 @@ use im_link::{Handler, Identity, Link, LinkConfig, LinkEnd, Network, link};
 use im_proto::BootId;
 use im_proto::link::Tier;
 use im_runtime::Operators;
-use im_session::Role;
+use im_session::{LoginPolicy, Role};
 use proto_codec::Frame;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +41,8 @@ pub struct RouteConfig {
     pub link_in_flight_max: usize,
     /// How long a request may take before its gate is told so.
     pub request_timeout: Duration,
+    /// Which logins of one user stay side by side.
+    pub logins: LoginPolicy,
     /// Routes of other regions.
     pub peers: Peers,
 }
@@ -86,7 +88,7 @@ impl Route {
             name: config.name.clone(),
             region: config.region.clone(),
             roles: Roles::new(config.name.clone()),
-            directory: Directory::new(link::now()),
+            directory: Directory::new(link::now(), config.logins),
             services: Services::new(config.link_in_flight_max, config.request_timeout),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

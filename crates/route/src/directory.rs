@@ -7,12 +7,14 @@ use im_link::{Link, LinkId, link};
 use im_proto::client::{Command, KickReason, Kickout, Message};
 use im_proto::limits::LINK_TARGETS_MAX;
 use im_proto::link::{
-    Clock, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace, SessionUp,
+    Clock, LinkCommand, Push, PushSessions, Relay, RelaySessions, Revoke, SessionDown, SessionKey, SessionPlace,
+    SessionUp,
 };
 use im_proto::{Epoch, SessionId, UserId};
-use im_session::RouteTable;
+use im_session::{Because, LoginPolicy, Revocations, RouteTable};
 use parking_lot::Mutex;
 use proto_codec::{Bytes, BytesMut, Encode};
+use tracing::warn;
 
 use crate::regions::Regions;
 
@@ -21,6 +23,8 @@ use crate::regions::Regions;
 #[derive(Debug)]
 pub(crate) struct Directory {
     state: Mutex<State>,
+    /// For gates and regions that come later.
+    revocations: Mutex<Revocations>,
     regions: Regions,
 }
 
@@ -39,15 +43,17 @@ pub(crate) struct Census {
 }
 
 impl Directory {
-    pub(crate) fn new(now: Instant) -> Self {
-        let state = State { table: RouteTable::new(now), gates: HashMap::new() };
-        Self { state: Mutex::new(state), regions: Regions::default() }
+    pub(crate) fn new(now: Instant, logins: LoginPolicy) -> Self {
+        let state = State { table: RouteTable::new(now, logins), gates: HashMap::new() };
+        Self { state: Mutex::new(state), revocations: Mutex::default(), regions: Regions::default() }
     }
 
     pub(crate) fn gate_up(&self, link: &Link) {
         let mut state = self.state.lock();
         state.table.gate_up(link.id(), link.peer().boot);
         state.gates.insert(link.id(), link.clone());
+        drop(state);
+        self.tell_revocations(link);
     }
 
     pub(crate) fn gate_down(&self, link: &Link) {
@@ -57,17 +63,47 @@ impl Directory {
         self.regions.turned(&state.table.take_turned());
     }
 
-    /// Enters a login. An older one of the same device is told to go.
+    /// Enters a login. Those that do not stay beside it are told to go.
     pub(crate) fn session_up(&self, link: &Link, up: SessionUp) {
         let mut state = self.state.lock();
         let superseded = state.table.session_up(link::now(), link.id(), up);
         self.regions.turned(&state.table.take_turned());
-        let Some(superseded) = superseded else { return };
-        let gate = state.gates.get(&superseded.link).cloned();
-        drop(state);
-        if let Some(gate) = gate {
-            kick(&gate, superseded.session);
+        for superseded in superseded {
+            let because = match superseded.because {
+                Because::Device => "device",
+                Because::Policy => "devices",
+                Because::TooMany => "logins_per_user",
+            };
+            metrics::counter!("sim_route_logins_superseded_total", "because" => because).increment(1);
+            if let Some(gate) = state.gates.get(&superseded.link) {
+                kick(gate, superseded.session);
+            }
         }
+    }
+
+    /// Access tokens are void, says an im-service here: every gate is told, and every other region.
+    pub(crate) fn revoke_everywhere(&self, revoke: &Revoke) {
+        if self.revoke(revoke) {
+            self.regions.revoke(revoke);
+        }
+    }
+
+    /// Access tokens are void: the gates here are told. Says whether that is news.
+    pub(crate) fn revoke(&self, revoke: &Revoke) -> bool {
+        let is_news = self.revocations.lock().add(link::now(), revoke.clone());
+        if is_news {
+            metrics::counter!("sim_route_revocations_total").increment(1);
+            // A gate that comes up right now may be told twice, none is left out.
+            let gates: Vec<_> = self.state.lock().gates.values().cloned().collect();
+            gates.iter().for_each(|gate| tell_revoke(gate, revoke));
+        }
+        is_news
+    }
+
+    /// Tells a gate or another region's route all that was taken back and has not run out.
+    fn tell_revocations(&self, link: &Link) {
+        let revocations: Vec<_> = self.revocations.lock().live(link::now()).collect();
+        revocations.iter().for_each(|revoke| tell_revoke(link, revoke));
     }
 
     /// A gate says what its clock shows.
@@ -90,6 +126,8 @@ impl Directory {
     pub(crate) fn region_up(&self, link: &Link) {
         let state = self.state.lock();
         self.regions.up(link, state.table.users());
+        drop(state);
+        self.tell_revocations(link);
     }
 
     pub(crate) fn census(&self) -> Census {
@@ -161,6 +199,14 @@ fn kick(gate: &Link, session: SessionId) {
     let kickout = Kickout { reason: KickReason::LoggedInElsewhere, detail: String::new() };
     let body = encode(&kickout);
     tell_relay(gate, &RelaySessions { sessions: vec![session], command: Command::Kickout.number(), body });
+}
+
+/// Tells that access tokens are void. Who does not take that has to be told anew, by a link that comes up.
+pub(crate) fn tell_revoke(link: &Link, revoke: &Revoke) {
+    if link.tell(LinkCommand::Revoke, revoke).is_err() && !link.is_closed() {
+        warn!(link = %link.id(), peer = link.peer().name, "a peer takes too little to hear of revocations; its link is closed");
+        link.close();
+    }
 }
 
 fn tell_places(gate: &Link, epoch: Epoch, targets: Vec<SessionPlace>, message: Option<Message>) {

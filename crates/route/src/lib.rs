@@ -22,3 +22,4 @@ mod services;
 mod traffic;
 
 pub use app::{PeerRoute, Peers, Route, RouteConfig};
+pub use im_session::{Devices, LoginPolicy};

@@ -17,10 +17,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use im_link::{Link, LinkId};
 use im_proto::UserId;
 use im_proto::limits::LINK_PRESENCE_MAX;
-use im_proto::link::{LinkCommand, Presence, Push, Relay, RouteState};
+use im_proto::link::{LinkCommand, Presence, Push, Relay, Revoke, RouteState};
 use im_session::{Turned, user_hash};
 use parking_lot::Mutex;
 use tracing::warn;
+
+use crate::directory::tell_revoke;
 
 /// Users of one other route that are remembered: a hash set of 64 MiB.
 pub(crate) const PEER_USERS_MAX: usize = 4_000_000;
@@ -182,6 +184,12 @@ impl Regions {
             let part = Relay { users, ..relay.clone() };
             count_lost(link.tell(LinkCommand::Relay, &part).is_ok());
         }
+    }
+
+    /// Access tokens are void everywhere.
+    pub(crate) fn revoke(&self, revoke: &Revoke) {
+        let links: Vec<_> = self.0.lock().values().map(|peer| peer.link.clone()).collect();
+        links.iter().for_each(|link| tell_revoke(link, revoke));
     }
 
     /// Which receivers to tell over which link: of each region that holds one, one route.

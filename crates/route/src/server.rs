@@ -10,7 +10,8 @@ use im_link::tls::{CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_runtime::settings::{Invalid, Secret, SettingValue};
-use im_runtime::{Context, Operators, admin, settings};
+use im_runtime::{Context, Operators, admin, setting_choice, settings};
+use im_session::{Devices, LoginPolicy};
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
@@ -46,6 +47,24 @@ settings! {
         pub link_in_flight_max: usize = "65536" in 1..=65_536,
         /// How long a request may take before its gate is told so; under the gate's own request_timeout.
         pub request_timeout: Duration = "4500ms" in Duration::from_millis(100)..=Duration::from_secs(120),
+        /// On which devices one user may be logged in at the same time: all; one-per-kind (of bot, desktop,
+        /// mobile and web); one. A later login ends those that may not stay beside it, at whatever gate of the
+        /// region. All routes of a region need the same.
+        pub devices: DevicesSetting = "all",
+        /// Logins of one user at the same time; one more ends the eldest. All routes of a region need the same.
+        pub logins_per_user_max: usize = "100" in 1..=10_000,
+    }
+}
+
+setting_choice! {
+    /// On which devices one user may be logged in at the same time.
+    pub enum DevicesSetting {
+        /// On any number.
+        All = "all",
+        /// On one of each kind.
+        OnePerKind = "one-per-kind",
+        /// On one.
+        One = "one",
     }
 }
 
@@ -85,6 +104,7 @@ impl RouteSettings {
             link: LinkConfig { links_max: self.links_max, ..LinkConfig::default() },
             link_in_flight_max: self.link_in_flight_max,
             request_timeout: self.request_timeout,
+            logins: LoginPolicy { devices: self.devices.into(), logins_max: self.logins_per_user_max },
             peers: self.peers(&link)?,
         })
     }
@@ -100,6 +120,16 @@ impl RouteSettings {
             return Ok(Peers::default());
         }
         Ok(Peers { routes, tls: LinkTls::dial(link, &self.link_ca).context("load the link certificate")? })
+    }
+}
+
+impl From<DevicesSetting> for Devices {
+    fn from(setting: DevicesSetting) -> Self {
+        match setting {
+            DevicesSetting::All => Self::All,
+            DevicesSetting::OnePerKind => Self::OnePerKind,
+            DevicesSetting::One => Self::One,
+        }
     }
 }
 

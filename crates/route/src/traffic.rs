@@ -99,6 +99,9 @@ impl Traffic {
         match command {
             LinkCommand::Push => if_decodes(link, "Push", frame, |push| self.directory.push_everywhere(push)),
             LinkCommand::Relay => if_decodes(link, "Relay", frame, |relay| self.directory.relay_everywhere(relay)),
+            LinkCommand::Revoke => {
+                if_decodes(link, "Revoke", frame, |revoke| self.directory.revoke_everywhere(&revoke));
+            }
             LinkCommand::SenderState => if_decodes(link, "SenderState", frame, |told| self.roles.heard(link, told)),
             _ => unknown(link, frame),
         }
@@ -109,6 +112,11 @@ impl Traffic {
         match command {
             LinkCommand::Push => if_decodes(link, "Push", frame, |push| self.directory.push(push)),
             LinkCommand::Relay => if_decodes(link, "Relay", frame, |relay| self.directory.relay(relay)),
+            LinkCommand::Revoke => {
+                if_decodes(link, "Revoke", frame, |revoke| {
+                    self.directory.revoke(&revoke);
+                });
+            }
             LinkCommand::Presence => {
                 if_decodes(link, "Presence", frame, |presence| self.directory.regions().heard(link, presence));
             }

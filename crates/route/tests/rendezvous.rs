@@ -21,7 +21,7 @@ use im_proto::{
     Target, UserId,
 };
 use proto_codec::{Bytes, BytesMut, Codec, Decode, Encode, Flags, Frame};
-use route::{Peers, Route, RouteConfig};
+use route::{LoginPolicy, Peers, Route, RouteConfig};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,7 @@ impl World {
             link: LinkConfig::default(),
             link_in_flight_max: WINDOW,
             request_timeout: REQUEST_TIMEOUT,
+            logins: LoginPolicy::default(),
             peers: Peers::default(),
         };
         let route = Route::start(config, Arc::clone(&network) as Arc<dyn Network>).await.unwrap();

@@ -150,6 +150,7 @@ structs! {
     RelaySessions { sessions, command, body }
     RevReadMsg { conversation, reader, seq }
     RevSignal { conversation, sender, kind, payload }
+    Revoke { user, below, login, reason, lasts_ms }
     RouteState { mastership, serves, has_service, gates }
     SendAck { conversation, seq, position, receiver_seq, time_ms, repeated }
     SendMsg { to, client_msg_id, content_type, payload }

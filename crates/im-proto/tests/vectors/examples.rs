@@ -299,4 +299,5 @@ examples! {
         registered: false,
     };
     Presence "" Presence { up: vec![u64::MAX, 1], down: vec![2] };
+    Revoke "" Revoke { user: user("a"), below: 3, login: u64::MAX, reason: KickReason::Forbidden, lasts_ms: 605_000 };
 }

@@ -1,5 +1,7 @@
 //! Groups and their members. The store is the truth; members are remembered here because every
-//! send to a group asks for them.
+//! send to a group asks for them. Where other im-services may have the same store open, what is
+//! remembered is held against the stored bytes each time: that spares the decoding, and a member whom
+//! another im-service has removed gets nothing more.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,8 +20,8 @@ use super::{NEWEST, Outcome, Service, commit_refusal, page_rows, store_refusal};
 /// The members of a group, sorted.
 pub(super) type Members = Arc<[UserId]>;
 
-/// Groups remembered at once. A member takes 50 to 100 bytes, so they would take some 400 MB if all
-/// were of the largest size with the longest ids; groups of fifty take ten. When the memory is full
+/// Groups remembered at once. A member takes 70 to 170 bytes, so they would take some 700 MB if all
+/// were of the largest size with the longest ids; groups of fifty take twenty. When the memory is full
 /// it begins anew, which costs one read per group.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -45,6 +47,8 @@ struct Remembered {
 struct Known {
     name: String,
     members: Members,
+    /// What was read, for a later comparison.
+    stored: Bytes,
 }
 
 impl Groups {
@@ -63,15 +67,19 @@ impl Groups {
     }
 
     async fn known(&self, group: &GroupId) -> Result<Arc<Known>, Refusal> {
-        let changes = {
+        let (known, changes) = {
             let remembered = self.remembered.lock();
-            if let Some(known) = remembered.groups.get(group) {
-                return Ok(Arc::clone(known));
-            }
-            remembered.changes
+            (remembered.groups.get(group).cloned(), remembered.changes)
         };
-        let (stored, _) = self.load(group).await?;
-        let known = Arc::new(Known { name: stored.name, members: stored.members.into() });
+        let stored = match &known {
+            Some(known) if !self.store.is_shared() => return Ok(Arc::clone(known)),
+            Some(_) | None => self.stored(group).await?,
+        };
+        if let Some(known) = known.filter(|known| known.stored == stored) {
+            return Ok(known);
+        }
+        let Group { name, members, .. } = decode_group(&stored)?;
+        let known = Arc::new(Known { name, members: members.into(), stored });
         let mut remembered = self.remembered.lock();
         if remembered.changes == changes {
             if remembered.groups.len() >= REMEMBERED_MAX {
@@ -90,9 +98,13 @@ impl Groups {
 
     /// A group as it is stored, with its bytes for a later comparison.
     async fn load(&self, group: &GroupId) -> Result<(Group, Bytes), Refusal> {
-        let stored = self.store.record(Table::Group, group.as_str()).await.map_err(|error| store_refusal(&error))?;
-        let stored = stored.ok_or(RefusalCode::NoSuchGroup)?;
+        let stored = self.stored(group).await?;
         Ok((decode_group(&stored)?, stored))
+    }
+
+    async fn stored(&self, group: &GroupId) -> Result<Bytes, Refusal> {
+        let stored = self.store.record(Table::Group, group.as_str()).await.map_err(|error| store_refusal(&error))?;
+        stored.ok_or_else(|| RefusalCode::NoSuchGroup.into())
     }
 }
 

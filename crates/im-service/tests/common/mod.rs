@@ -88,6 +88,15 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut ImServiceConfig)) -> Self {
+        Self::over(false, change).await
+    }
+
+    /// One whose store other im-services may have open too.
+    pub(crate) async fn shared() -> Self {
+        Self::over(true, |_| {}).await
+    }
+
+    async fn over(is_shared: bool, change: impl FnOnce(&mut ImServiceConfig)) -> Self {
         let network: Arc<dyn Network> = MemoryNetwork::new();
         let listener = network.listen("r1").await.unwrap();
         let (handler, mut events) = Recorder::new();
@@ -97,7 +106,7 @@ impl World {
         // An fsync that takes its time, so that appends and reads overlap.
         let options = MemoryOptions { fsync: Duration::from_millis(2), ..MemoryOptions::default() };
         let disk = Disk::new(EPOCH);
-        let store: Arc<dyn Store> = Arc::new(SlowRecords(MemoryStore::open_with(&disk, options)));
+        let store: Arc<dyn Store> = Arc::new(SlowRecords(MemoryStore::open_with(&disk, options), is_shared));
         let mut config = config();
         change(&mut config);
         let service = ImService::start(config, Arc::clone(&store), &network);
@@ -252,8 +261,8 @@ pub(crate) fn session(who: &str) -> SessionKey {
 }
 
 /// A store whose single records come after a while, each after another one: what is looked up
-/// first is not known first.
-struct SlowRecords(MemoryStore);
+/// first is not known first. The flag says whether other im-services may have it open too.
+struct SlowRecords(MemoryStore, bool);
 
 static LOOKUPS: AtomicU64 = AtomicU64::new(0);
 
@@ -261,6 +270,10 @@ static LOOKUPS: AtomicU64 = AtomicU64::new(0);
 impl Store for SlowRecords {
     fn epoch(&self) -> Epoch {
         self.0.epoch()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.1
     }
 
     async fn append(&self, append: Append) -> Result<Placed, AppendError> {
