@@ -12,6 +12,8 @@ pub(crate) struct Machine {
     pub(crate) cpu_model: String,
     pub(crate) kernel: String,
     pub(crate) memory_bytes: u64,
+    /// Processes that wanted a processor in the minute before: above 0 others were at work, too.
+    pub(crate) load_before: f64,
 }
 
 impl Machine {
@@ -23,6 +25,7 @@ impl Machine {
             cpu_model: field(&text("/proc/cpuinfo"), "model name").unwrap_or_default().to_owned(),
             kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
             memory_bytes: field(&text("/proc/meminfo"), "MemTotal").and_then(kibibytes).unwrap_or_default() * 1024,
+            load_before: text("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
         }
     }
 }
@@ -30,7 +33,8 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gibibytes = self.memory_bytes as f64 / f64::from(1 << 30);
-        write!(f, "{} × {}, {gibibytes:.0} GiB, Linux {}", self.cpus, self.cpu_model, self.kernel)
+        let Self { cpus, cpu_model, kernel, load_before, .. } = self;
+        write!(f, "{cpus} × {cpu_model}, {gibibytes:.0} GiB, Linux {kernel}, load {load_before:.2} before")
     }
 }
 

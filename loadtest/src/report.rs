@@ -189,7 +189,7 @@ mod tests {
     use crate::args::{Args, Scenario};
 
     fn machine() -> Machine {
-        Machine { cpus: 2, cpu_model: "a".to_owned(), kernel: "b".to_owned(), memory_bytes: 3 }
+        Machine { cpus: 2, cpu_model: "a".to_owned(), kernel: "b".to_owned(), memory_bytes: 3, load_before: 0.5 }
     }
 
     fn workload() -> Workload {

@@ -4,7 +4,10 @@
 //! is there, also with the thread that started it, whatever ends that. So start them from the test
 //! itself, not from a task. `scripts/prepare servers` brings the programs; a test that needs one and
 //! finds none fails and says so.
+//!
+//! [`dev`] runs them together with the tiers, for people: the program `dev-cluster`.
 
+pub mod dev;
 mod mongo;
 mod port;
 mod process;

@@ -19,13 +19,7 @@ impl Process {
     /// Starts a program; what it says goes to `log`.
     pub(crate) fn start(program: &Path, arguments: &[OsString], log: &Path) -> anyhow::Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
-        let mut command = if has_setpriv() {
-            let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
+        let mut command = supervised(program);
         command.args(arguments).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let child = command.spawn().with_context(|| format!("start {}", program.display()))?;
         Ok(Self { child, log: log.to_owned() })
@@ -54,11 +48,28 @@ impl Process {
     }
 
     pub(crate) fn tail(&self) -> String {
-        const LINES: usize = 20;
-        let text = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned();
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
+        tail(&self.log)
     }
+}
+
+/// A command that the kernel kills when the thread that starts it ends, where `setpriv` is there to ask for
+/// it.
+pub(crate) fn supervised(program: &Path) -> Command {
+    if has_setpriv() {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path) -> String {
+    const LINES: usize = 20;
+    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 impl Drop for Process {

@@ -23,7 +23,9 @@ use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{interval, sleep, sleep_until};
 
-pub(crate) use self::addresses::{count_for as source_addresses_for, of_client as source_address_of};
+pub(crate) use self::addresses::{
+    CLIENTS_PER_ADDRESS, count_for as source_addresses_for, of_client as source_address_of,
+};
 use self::board::Board;
 use self::client::{Client, Common};
 pub(crate) use self::orders::{AskedAll, HoldNotice, HoldOrder, HoldPlan, Standing};

@@ -1,6 +1,7 @@
 //! What the kernel says about processes, sockets and memory. Everything here reads `/proc` and
 //! changes nothing.
 
+pub(crate) mod limits;
 mod memory;
 mod process;
 mod sockets;

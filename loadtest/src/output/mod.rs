@@ -1,5 +1,5 @@
-//! What a scenario leaves behind: a summary on the terminal or one JSON object on the last line of
-//! stdout, and where one is wanted a page of HTML.
+//! What a scenario leaves behind: a summary for the reader, one JSON object on the last line of stdout
+//! for a script, and where one is wanted a page of HTML.
 
 mod chart;
 mod html;
@@ -18,7 +18,7 @@ use crate::machine::Machine;
 /// How a report is given out.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct OutputArgs {
-    /// Print the report as one JSON object on the last line of stdout.
+    /// Print the report as one JSON object on the last line of stdout; the summary then goes to stderr.
     #[arg(long)]
     pub(crate) json: bool,
     /// Also write the report as a page, with its curves, that needs nothing but itself.
@@ -131,6 +131,7 @@ pub(crate) fn publish(report: &impl Serialize, page: &Page, args: &OutputArgs) -
         eprintln!("the report is in {}", file.display());
     }
     if args.json {
+        eprint!("{}", page.text());
         println!("{}", serde_json::to_string(report)?);
     } else {
         print!("{}", page.text());
