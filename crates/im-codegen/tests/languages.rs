@@ -11,7 +11,12 @@ fn run(folder: &str, program: &str, arguments: &[&str]) {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients").join(folder);
-    let output = Command::new(program).args(arguments).current_dir(folder).env("PYTHONDONTWRITEBYTECODE", "1").output();
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("SIM_BIN")
+        .output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}; SIM_SKIP_CLIENTS=1 goes without"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} {arguments:?}: {}\n{out}\n{err}", output.status);
@@ -20,6 +25,12 @@ fn run(folder: &str, program: &str, arguments: &[&str]) {
 #[test]
 fn python_passes_the_vectors() {
     run("python", "python3", &["-m", "unittest", "test_protocol"]);
+}
+
+#[test]
+fn the_python_client_keeps_its_rules() {
+    // Those of its tests that need no server; `sim`'s own tests run the others.
+    run("python", "python3", &["-m", "unittest", "test_sim_client"]);
 }
 
 #[test]
