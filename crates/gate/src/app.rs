@@ -27,6 +27,7 @@ use crate::encryption::Encryption;
 use crate::http;
 use crate::limits::{Limiter, Limits};
 use crate::proxy::Balancers;
+use crate::revoked::Revoked;
 use crate::sessions::{Queues, Sessions};
 use crate::upstream::Upstream;
 
@@ -94,14 +95,18 @@ impl Gate {
         let client_addr = clients.address;
         let websocket_addr = websocket.as_ref().map(|(listening, _)| listening.address);
         let sessions = Arc::new(Sessions::new(config.boot));
+        let revoked = Arc::new(Revoked::default());
         let upstream = Arc::new(Upstream::new(
             Arc::clone(&sessions),
+            Arc::clone(&revoked),
             config.routes.len(),
             config.link_in_flight_max,
             config.request_timeout,
         ));
         let (stop, tasks, connections) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         let stop_accepting = stop.child_token();
+        let ending = Arc::clone(&revoked).end_logins(Arc::clone(&sessions));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(ending));
         let identity = Identity { tier: Tier::Gate, name: config.name, boot: config.boot, region: config.region };
         for (index, address) in config.routes.into_iter().enumerate() {
             tasks.spawn(link::maintain(
@@ -122,6 +127,7 @@ impl Gate {
             sessions,
             upstream,
             limiter: Arc::new(Limiter::new(config.limits)),
+            revoked,
             outbound_bytes_max: config.outbound_bytes_max,
             in_flight_max: config.client_in_flight_max,
         });

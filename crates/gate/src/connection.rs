@@ -22,6 +22,7 @@ use tracing::{debug, info};
 
 use crate::encryption::Encryption;
 use crate::limits::{Guest, Limit, Limiter};
+use crate::revoked::Revoked;
 use crate::sessions::{Client, Sessions};
 use crate::upstream::{Upstream, unix_ms};
 
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) revoked: Arc<Revoked>,
     /// Bytes that may wait for one client.
     pub(crate) outbound_bytes_max: usize,
     /// Requests of one client under way at once; over it the gate stops reading from it.
@@ -244,12 +246,18 @@ impl Connection<'_> {
         let now = self.shared.network.wall_clock();
         match self.shared.verifier.load().verify(&token, now) {
             Ok(claims) => {
+                if let Some(refusal) = self.shared.revoked.refusal(&claims) {
+                    info!(address = %self.address, user = %claims.user, %refusal, "a login was refused");
+                    metrics::counter!("sim_gate_logins_refused_total").increment(1);
+                    return self.session.on_login_refused(refusal);
+                }
                 if let Err(refusal) = self.shared.limiter.login(&claims.user) {
                     return self.session.on_login_refused(refusal);
                 }
                 let since_ms = unix_ms(now);
-                let login =
-                    self.shared.sessions.enter(&self.client, claims.user, device, platform, self.address, since_ms);
+                let login = self.shared.sessions.enter(&self.client, claims, device, platform, self.address, since_ms);
+                // What was taken back between the look above and now has not found this login yet.
+                self.shared.revoked.end(&self.client);
                 info!(address = %self.address, user = %login.user, device = %login.device,
                     session = %login.key.session, "logged in");
                 metrics::counter!("sim_gate_logins_total").increment(1);
@@ -339,9 +347,9 @@ const fn close_label(reason: &CloseReason) -> &'static str {
 
 const fn kick_sentence(reason: KickReason) -> &'static str {
     match reason {
-        KickReason::LoggedInElsewhere => "this device logged in on another connection",
+        KickReason::LoggedInElsewhere => "a later login of this account took the place of this one",
         KickReason::Forbidden => "this account may not log in",
-        KickReason::Revoked => "the login was revoked",
+        KickReason::Revoked => "the login was taken back",
         KickReason::SlowConsumer => "the connection did not take what was sent to it",
         KickReason::Idle => "nothing was heard for too long",
         KickReason::Unknown(_) => "the server ended the connection",

@@ -8,6 +8,7 @@
 //! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
 //! * `limits`: what a client may cost. `rate`: how often something may happen.
 //! * `reload`: what is read again while the gate runs.
+//! * `revoked`: access tokens that were taken back before they ran out.
 //! * `sessions`: the logins that this gate holds.
 //! * `upstream`: the links to the routes, and the requests that wait on them.
 //! * [`app`]: everything put together, and started.
@@ -26,6 +27,7 @@ mod limits;
 mod proxy;
 mod rate;
 mod reload;
+mod revoked;
 pub mod server;
 mod sessions;
 mod upstream;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use dashmap::DashMap;
+use im_auth::Claims;
 use im_link::{Outbound, PushError, link};
 use im_proto::client::{AuthAck, Command, KickReason, Kickout, Message, NewMsg, Platform, Redirect};
 use im_proto::commands::client_body;
@@ -51,6 +52,10 @@ pub(crate) struct Login {
     pub(crate) since_ms: u64,
     /// By this gate's own clock, for routes.
     clock_ms: u64,
+    /// Which tokens would have to be taken back to end it: of which generation, and of which login at the
+    /// accounts.
+    pub(crate) generation: u64,
+    pub(crate) account_login: u64,
 }
 
 impl Login {
@@ -279,7 +284,7 @@ impl Sessions {
     pub(crate) fn enter<'c>(
         &self,
         client: &'c Arc<Client>,
-        user: UserId,
+        claims: Claims,
         device: DeviceId,
         platform: Platform,
         address: SocketAddr,
@@ -288,13 +293,15 @@ impl Sessions {
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         let key = SessionKey { boot: self.boot, session };
         let login = client.login.get_or_init(|| Login {
-            user,
+            user: claims.user,
             device,
             platform,
             address,
             key,
             since_ms,
             clock_ms: self.clock_ms(),
+            generation: claims.generation,
+            account_login: claims.login,
         });
         self.clients.insert(session, Arc::clone(client));
         login

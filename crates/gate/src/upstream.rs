@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use proto_codec::{Bytes, Codec, Decode, Flags, Frame, RESPONSE_BIT};
 use tracing::{debug, warn};
 
+use crate::revoked::Revoked;
 use crate::sessions::{Client, Login, Sessions};
 
 /// Logins announced per tick after a link came up: a million takes some ten seconds, and the burst
@@ -28,6 +29,7 @@ const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// The routes of one gate.
 pub(crate) struct Upstream {
     sessions: Arc<Sessions>,
+    revoked: Arc<Revoked>,
     routes: RouteLinks<Beside>,
     window: usize,
     patience: Duration,
@@ -61,8 +63,14 @@ struct Waiting {
 
 impl Upstream {
     /// Room for `routes` links, each with a window of requests that wait for `patience` at most.
-    pub(crate) fn new(sessions: Arc<Sessions>, routes: usize, window: usize, patience: Duration) -> Self {
-        Self { sessions, routes: RouteLinks::new(routes), window, patience }
+    pub(crate) fn new(
+        sessions: Arc<Sessions>,
+        revoked: Arc<Revoked>,
+        routes: usize,
+        window: usize,
+        patience: Duration,
+    ) -> Self {
+        Self { sessions, revoked, routes: RouteLinks::new(routes), window, patience }
     }
 
     /// What to hand to the link of the route of that index.
@@ -203,6 +211,7 @@ impl Handler for RouteHandler {
             }
             LinkCommand::RouteState => upstream.routes.heard(self.index, link, &frame),
             LinkCommand::PushSessions => if_decodes(link, "PushSessions", &frame, |push| upstream.deliver(push)),
+            LinkCommand::Revoke => if_decodes(link, "Revoke", &frame, |revoke| upstream.revoked.add(revoke)),
             LinkCommand::RelaySessions => if_decodes(link, "RelaySessions", &frame, |relay| upstream.relay(&relay)),
             _ => debug!(link = %link.id(), command = frame.command, "a command that this gate does not know"),
         }

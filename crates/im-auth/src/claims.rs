@@ -27,6 +27,9 @@ pub struct Claims {
     /// The account's generation when the token was made (`gen`). A password reset or "log out
     /// everywhere" raises the account's; a service that knows of it refuses smaller ones.
     pub generation: u64,
+    /// The login at the accounts that it was made for (`sid`, in hexadecimal), so that one login can be
+    /// taken back; 0 where it names none.
+    pub login: u64,
 }
 
 /// Claims as they stand in the token.
@@ -41,6 +44,8 @@ pub(crate) struct WireClaims {
     /// Left out while 0, which most accounts keep for ever.
     #[serde(rename = "gen", default, skip_serializing_if = "is_zero")]
     generation: u64,
+    #[serde(rename = "sid", default, skip_serializing_if = "Option::is_none")]
+    login: Option<String>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -57,6 +62,7 @@ impl From<&Claims> for WireClaims {
             jti: claims.id.clone(),
             iss: ISSUER.to_owned(),
             generation: claims.generation,
+            login: (claims.login != 0).then(|| format!("{:016x}", claims.login)),
         }
     }
 }
@@ -82,6 +88,8 @@ impl WireClaims {
             expires_at: self.exp,
             id: self.jti,
             generation: self.generation,
+            // Whoever else signs for us may name logins as they like.
+            login: self.login.and_then(|login| u64::from_str_radix(&login, 16).ok()).unwrap_or(0),
         })
     }
 }

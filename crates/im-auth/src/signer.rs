@@ -50,8 +50,21 @@ impl Signer {
         &self.public
     }
 
-    /// Makes a token that is good from `now` for `lifetime`.
+    /// Makes a token that is good from `now` for `lifetime`, and names no login.
     pub fn issue(&self, user: UserId, name: &str, generation: u64, now: SystemTime, lifetime: Duration) -> Issued {
+        self.issue_for(0, user, name, generation, now, lifetime)
+    }
+
+    /// The same for one login at the accounts.
+    pub fn issue_for(
+        &self,
+        login: u64,
+        user: UserId,
+        name: &str,
+        generation: u64,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Issued {
         let issued_at = unix_seconds(now);
         let claims = Claims {
             user,
@@ -60,6 +73,7 @@ impl Signer {
             expires_at: issued_at.saturating_add(lifetime.as_secs()),
             id: token_id(),
             generation,
+            login,
         };
         Issued { token: self.sign(&claims), claims }
     }

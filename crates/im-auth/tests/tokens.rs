@@ -65,10 +65,21 @@ fn a_token_says_what_was_signed() {
             expires_at: 1_800_000_600,
             id: issued.claims.id.clone(),
             generation: 3,
+            login: 0,
         }
     );
     let other = signer.issue(anna(), "Anna", 3, now(), LIFETIME);
     assert_ne!(other.claims.id, claims.id, "every token has an id of its own");
+}
+
+#[test]
+fn a_token_may_name_the_login_that_it_was_made_for() {
+    let signer = signer();
+    let issued = signer.issue_for(u64::MAX - 1, anna(), "Anna", 3, now(), LIFETIME);
+    assert_eq!(verifier(&[&signer]).verify(&issued.token, now()).unwrap().login, u64::MAX - 1);
+    let payload = URL_SAFE_NO_PAD.decode(issued.token.split('.').nth(1).unwrap()).unwrap();
+    let payload: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(payload["sid"], "fffffffffffffffe");
 }
 
 /// Tokens outlive a release: this one is written down, with the fields' names.

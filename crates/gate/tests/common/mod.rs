@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) gate: Gate,
     pub(crate) signer: Signer,
+    /// Where it listens.
+    address: String,
     keys: TempDir,
 }
 
@@ -101,8 +103,9 @@ impl World {
             limits: unlimited(),
         };
         change(&mut config);
+        let address = config.client_listen.clone();
         let gate = Gate::start(config, Arc::clone(&network)).await.unwrap();
-        Self { network, gate, signer, keys }
+        Self { network, gate, signer, address, keys }
     }
 
     pub(crate) fn token(&self, name: &str) -> String {
@@ -115,7 +118,7 @@ impl World {
 
     /// A connection that has said nothing yet.
     pub(crate) async fn dial(&self) -> Client {
-        let io = FrameIo::new(self.network.dial("gate").await.unwrap(), SERVER_FRAME_LEN_MAX);
+        let io = FrameIo::new(self.network.dial(&self.address).await.unwrap(), SERVER_FRAME_LEN_MAX);
         Client { io, sequence: 0 }
     }
 
@@ -131,6 +134,21 @@ impl World {
         let mut client = self.greeted().await;
         client.login(&self.token(name), "first").await;
         client
+    }
+
+    /// A second gate beside this one, on the same network, that believes the same tokens.
+    pub(crate) async fn beside(&self, change: impl FnOnce(&mut GateConfig)) -> Self {
+        let network = Arc::clone(&self.network);
+        let mut second = Self::over(network, |config| {
+            config.name = "g2".into();
+            config.boot = BootId(8);
+            config.client_listen = "gate-2".into();
+            config.verifier = Verifier::new([self.signer.public_key().clone()]).unwrap();
+            change(config);
+        })
+        .await;
+        second.signer = self.signer.clone();
+        second
     }
 
     /// Waits until the gate holds so many logins.
