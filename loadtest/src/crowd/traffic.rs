@@ -14,6 +14,7 @@ use tokio::time::interval;
 
 use super::Shared;
 use super::orders::Mix;
+use crate::schedule::Schedule;
 use crate::worker::Ack;
 
 /// The grain of the pace.
@@ -68,15 +69,15 @@ impl Act {
 impl Traffic {
     pub(super) fn start(shared: Arc<Shared>, per_second: f64, mix: Mix) -> Self {
         Self(tokio::spawn(async move {
-            let start = Instant::now();
+            // One line of acts; whose turn each is, its number tells.
+            let schedule = Schedule::new(Instant::now(), per_second, 1);
             let mut grains = interval(GRAIN);
             let mut done = 0;
             loop {
                 grains.tick().await;
-                let due = (start.elapsed().as_secs_f64() * per_second) as u64;
+                let due = schedule.due_count(Instant::now());
                 for n in done..due {
-                    let due_at = start + Duration::from_secs_f64(n as f64 / per_second);
-                    begin(&shared, n, due_at, Act::number(n, mix));
+                    begin(&shared, n, schedule.due(0, n), Act::number(n, mix));
                 }
                 done = due;
             }
