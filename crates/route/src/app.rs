@@ -19,6 +19,7 @@ use tracing::warn;
 
 use crate::directory::Directory;
 use crate::http;
+use crate::lease::{Lease, LeaseConfig};
 use crate::roles::Roles;
 use crate::services::Services;
 use crate::traffic::Traffic;
@@ -45,6 +46,8 @@ pub struct RouteConfig {
     pub logins: LoginPolicy,
     /// Routes of other regions.
     pub peers: Peers,
+    /// The lease that names the master, where one is wanted.
+    pub lease: Option<LeaseConfig>,
 }
 
 /// Routes of other regions that this one dials.
@@ -84,14 +87,19 @@ impl Route {
     pub async fn start(config: RouteConfig, network: Arc<dyn Network>) -> io::Result<Self> {
         let listener = network.listen(&config.listen).await?;
         let addr = listener.local_addr()?;
+        let lease = config.lease.map(|lease| Arc::new(Lease::new(lease, &config.region, &config.name, config.boot.0)));
         let traffic = Arc::new(Traffic {
             name: config.name.clone(),
             region: config.region.clone(),
-            roles: Roles::new(config.name.clone()),
+            roles: Arc::new(Roles::new(config.name.clone())),
+            lease,
             directory: Directory::new(link::now(), config.logins),
             services: Services::new(config.link_in_flight_max, config.request_timeout),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        if let Some(lease) = &traffic.lease {
+            tasks.spawn(Arc::clone(lease).keep(Arc::clone(&traffic.roles), stop.clone()));
+        }
         let identity = Identity { tier: Tier::Route, name: config.name, boot: config.boot, region: config.region };
         for PeerRoute { region, address } in config.peers.routes {
             tasks.spawn(link::maintain(
@@ -127,6 +135,16 @@ impl Route {
     /// Makes this route its region's master.
     pub fn take_role(&self) {
         self.traffic.roles.take();
+    }
+
+    /// Whether this route has the lease for certain; never without one.
+    pub fn holds_lease(&self) -> bool {
+        self.traffic.lease.as_ref().is_some_and(|lease| lease.view().is_ours)
+    }
+
+    /// Why the Redis of the lease could not be asked at the last look.
+    pub fn lease_trouble(&self) -> Option<String> {
+        self.traffic.lease.as_ref()?.view().trouble
     }
 
     /// Logins registered right now.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use im_link::link;
@@ -13,15 +14,17 @@ use im_session::Role;
 use serde::Serialize;
 
 use crate::directory::Census;
+use crate::lease::LeaseView;
 use crate::regions::PeerView;
 use crate::roles::Standing;
 use crate::traffic::Traffic;
 
 /// `/monitor`: 200 while the process lives. `/census`: how many of each. `/status`: role, links, users;
-/// `PUT /master` makes this route its region's master. The last two are the operators' alone. It is a
-/// `PUT` because a page in a browser on this machine cannot send one without being asked first.
+/// `PUT /master` makes this route its region's master; `/lease` answers 200 where this route has the lease,
+/// else 409, so that `curl -f` decides whether a duty is this machine's. The last three are the operators'
+/// alone. It is a `PUT` because a page in a browser on this machine cannot send one without being asked first.
 pub(crate) fn router(traffic: Arc<Traffic>, operators: &Operators) -> Router {
-    let theirs = Router::new().route("/status", get(status)).route("/master", put(master));
+    let theirs = Router::new().route("/status", get(status)).route("/master", put(master)).route("/lease", get(lease));
     Router::new()
         .route("/census", get(census))
         .route("/monitor", get(|| async { "ok\n" }))
@@ -57,6 +60,18 @@ struct Status {
     census: CensusView,
     /// Routes of other regions.
     peers: Vec<PeerStatus>,
+    /// The lease that names the master; null where none is kept.
+    lease: Option<LeaseStatus>,
+}
+
+#[derive(Serialize)]
+struct LeaseStatus {
+    /// Who has it; null where nobody does, or nobody can tell.
+    holder: Option<String>,
+    /// Whether this route does, for certain.
+    mine: bool,
+    /// Why Redis could not be asked.
+    trouble: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +95,17 @@ async fn status(State(traffic): State<Arc<Traffic>>) -> Json<Status> {
 async fn master(State(traffic): State<Arc<Traffic>>) -> Json<Status> {
     traffic.roles.take();
     Json(look(&traffic))
+}
+
+async fn lease(State(traffic): State<Arc<Traffic>>) -> (StatusCode, Json<Option<LeaseStatus>>) {
+    let lease = look_at_lease(&traffic);
+    let is_ours = lease.as_ref().is_some_and(|lease| lease.mine);
+    (if is_ours { StatusCode::OK } else { StatusCode::CONFLICT }, Json(lease))
+}
+
+fn look_at_lease(traffic: &Traffic) -> Option<LeaseStatus> {
+    let LeaseView { holder, is_ours, trouble } = traffic.lease.as_ref()?.view();
+    Some(LeaseStatus { holder, mine: is_ours, trouble })
 }
 
 fn count(traffic: &Traffic) -> CensusView {
@@ -114,6 +140,7 @@ fn look(traffic: &Traffic) -> Status {
         serves: traffic.services.serving().anywhere,
         census: count(traffic),
         peers: traffic.directory.regions().views().into_iter().map(peer).collect(),
+        lease: look_at_lease(traffic),
     }
 }
 

@@ -9,12 +9,14 @@
 //! * `services`: im-services, and the requests that wait on them.
 //! * `regions`: the routes of other regions, and what crosses to them.
 //! * `roles`: master or standby, and who is told.
+//! * `lease`: a name in Redis for operators, on which nothing here hangs.
 //! * `http`: what operators see and may change.
 //! * `traffic`: what happens to each frame.
 
 pub mod app;
 mod directory;
 mod http;
+mod lease;
 mod regions;
 mod roles;
 pub mod server;
@@ -23,3 +25,4 @@ mod traffic;
 
 pub use app::{PeerRoute, Peers, Route, RouteConfig};
 pub use im_session::{Devices, LoginPolicy};
+pub use lease::{LeaseConfig, LeaseServer, NoRedis};

@@ -7,11 +7,16 @@ use im_link::{Link, LinkId, link};
 use im_proto::link::{LinkCommand, Mastership, RouteState, SenderState, Tier};
 use im_session::{Role, RouteRole};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tracing::info;
 
 /// The role with everybody who hears of it. One lock, and the last one that is taken.
 #[derive(Debug)]
-pub(crate) struct Roles(Mutex<State>);
+pub(crate) struct Roles {
+    state: Mutex<State>,
+    changed: Notify,
+}
 
 #[derive(Debug)]
 struct State {
@@ -51,7 +56,8 @@ pub(crate) struct Standing {
 impl Roles {
     pub(crate) fn new(name: String) -> Self {
         let role = RouteRole::new(link::now(), name);
-        Self(Mutex::new(State { role, serving: Serving::default(), hearers: BTreeMap::new() }))
+        let state = Mutex::new(State { role, serving: Serving::default(), hearers: BTreeMap::new() });
+        Self { state, changed: Notify::new() }
     }
 
     /// Somebody is linked who is to hear of the role: gates and im-services, who also spread it, and
@@ -96,8 +102,13 @@ impl Roles {
         });
     }
 
+    /// The next change of the role, seen from the call on.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
     pub(crate) fn standing(&self) -> Standing {
-        let State { role, .. } = &*self.0.lock();
+        let State { role, .. } = &*self.state.lock();
         let (senders_here, senders) = role.users();
         Standing {
             role: role.role(),
@@ -109,12 +120,13 @@ impl Roles {
     }
 
     fn change(&self, change: impl FnOnce(&mut State, Instant)) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let before = state.role.role();
         change(&mut state, link::now());
         let (role, mastership) = (state.role.role(), state.role.mastership().clone());
         if role != before {
             info!(?role, term = mastership.term, master = mastership.master, "the role has changed");
+            self.changed.notify_waiters();
         }
         let now = RouteState {
             mastership,

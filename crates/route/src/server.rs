@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::time::interval;
 
 use crate::app::{PeerRoute, Peers, Route, RouteConfig};
+use crate::lease::{LeaseConfig, LeaseServer};
 
 settings! {
     /// The route: the rendezvous of a region.
@@ -30,11 +31,17 @@ settings! {
         /// standby is known as well. A pair of routes needs one link: whichever of the two dials.
         pub peers: Vec<PeerSetting> = "",
         /// Where it answers over HTTP: /monitor, /census, /healthz, /readyz, /metrics, and for operators alone
-        /// /status and PUT /master.
+        /// /status, /lease and PUT /master.
         pub http_listen: SocketAddr = "127.0.0.1:8921",
         /// What operators show, as "Authorization: Bearer …", to be let in from other machines. Without one they
         /// are let in from this machine alone.
         pub operator_token: Secret = "",
+        /// A Redis in which a lease names the master, for operators and for duties that one machine is to do:
+        /// redis://user:password@host:port/number or redis+sentinel://host:port,host:port/master-name. The same in
+        /// all routes of a region. Messages never hang on it, and without it no Redis is needed.
+        pub lease_redis: Secret = "",
+        /// How long the lease lasts when its holder is dead.
+        pub lease_time: Duration = "10s" in Duration::from_secs(1)..=Duration::from_secs(300),
         /// Certificate shown to tiers, for the name "sim-route", PEM.
         pub link_cert: PathBuf = "keys/route.pem",
         /// Its private key, PEM.
@@ -106,6 +113,7 @@ impl RouteSettings {
             request_timeout: self.request_timeout,
             logins: LoginPolicy { devices: self.devices.into(), logins_max: self.logins_per_user_max },
             peers: self.peers(&link)?,
+            lease: self.lease()?,
         })
     }
 }
@@ -120,6 +128,14 @@ impl RouteSettings {
             return Ok(Peers::default());
         }
         Ok(Peers { routes, tls: LinkTls::dial(link, &self.link_ca).context("load the link certificate")? })
+    }
+
+    fn lease(&self) -> anyhow::Result<Option<LeaseConfig>> {
+        if !self.lease_redis.is_set() {
+            return Ok(None);
+        }
+        let redis = LeaseServer::parse(self.lease_redis.expose()).context("lease_redis")?;
+        Ok(Some(LeaseConfig { redis, time: self.lease_time }))
     }
 }
 
@@ -188,6 +204,7 @@ pub async fn serve(settings: RouteSettings, context: Context) -> anyhow::Result<
 /// Keeps readiness and gauges up to date until the shutdown.
 async fn watch(route: Arc<Route>, context: Context) {
     let condition = context.readiness.condition("route: im-service");
+    let lease = context.readiness.condition("route: lease");
     let mut ticks = interval(READY_EVERY);
     let looking = async {
         loop {
@@ -197,7 +214,12 @@ async fn watch(route: Arc<Route>, context: Context) {
             } else {
                 condition.not_ready("no im-service can be reached");
             }
+            match route.lease_trouble() {
+                Some(why) => lease.degraded(why),
+                None => lease.ready(),
+            }
             metrics::gauge!("sim_route_is_master").set(f64::from(u8::from(route.is_master())));
+            metrics::gauge!("sim_route_holds_lease").set(f64::from(u8::from(route.holds_lease())));
             metrics::gauge!("sim_route_logins").set(route.logins_len() as f64);
         }
     };

@@ -1,5 +1,6 @@
 //! What happens to each frame that comes in on a link.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use im_link::{Handler, Link, LinkEnd, Peer, link};
@@ -11,6 +12,7 @@ use proto_codec::{Bytes, Codec, Decode, Flags, Frame, RESPONSE_BIT};
 use tracing::{debug, warn};
 
 use crate::directory::{Directory, encode};
+use crate::lease::Lease;
 use crate::roles::Roles;
 use crate::services::{Rank, Reach, Services, refuse};
 
@@ -21,7 +23,9 @@ pub(crate) struct Traffic {
     pub(crate) region: String,
     pub(crate) directory: Directory,
     pub(crate) services: Services,
-    pub(crate) roles: Roles,
+    pub(crate) roles: Arc<Roles>,
+    /// Where one is kept.
+    pub(crate) lease: Option<Arc<Lease>>,
 }
 
 impl Handler for Traffic {

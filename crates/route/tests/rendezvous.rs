@@ -61,6 +61,7 @@ impl World {
             request_timeout: REQUEST_TIMEOUT,
             logins: LoginPolicy::default(),
             peers: Peers::default(),
+            lease: None,
         };
         let route = Route::start(config, Arc::clone(&network) as Arc<dyn Network>).await.unwrap();
         Self { network, route }

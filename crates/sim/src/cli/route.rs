@@ -123,6 +123,7 @@ fn text(route: &str, status: &Value) -> String {
     if status["serves"] == false {
         text += "; no im-service can be reached";
     }
+    text += &lease(&status["lease"]);
     for peer in status["peers"].as_array().into_iter().flatten() {
         let word = |key: &str| harmless(peer[key].as_str().unwrap_or("?"));
         let users = peer["users"]
@@ -132,6 +133,20 @@ fn text(route: &str, status: &Value) -> String {
         text += &format!("\n    linked with {} {} ({role}), {users}", word("region"), word("name"));
     }
     text
+}
+
+/// What a status says of the lease in Redis; nothing where none is kept.
+fn lease(lease: &Value) -> String {
+    let holder = lease["holder"].as_str().map(harmless);
+    let held = match holder {
+        _ if lease.is_null() => return String::new(),
+        Some(holder) => format!("; {holder} has the lease"),
+        None => "; nobody has the lease".to_owned(),
+    };
+    match lease["trouble"].as_str() {
+        Some(trouble) => format!("{held} as far as is known: Redis: {}", harmless(trouble)),
+        None => held,
+    }
 }
 
 fn lasting(seconds: u64) -> String {
@@ -215,5 +230,13 @@ mod tests {
             "    linked with us x\\u{1b}[2J (standby), more users than it can remember",
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_status_tells_of_the_lease() {
+        assert_eq!(lease(&json!(null)), "");
+        assert_eq!(lease(&json!({ "holder": "route-1", "mine": true, "trouble": null })), "; route-1 has the lease");
+        let away = json!({ "holder": null, "mine": false, "trouble": "no answer within 2s" });
+        assert_eq!(lease(&away), "; nobody has the lease as far as is known: Redis: no answer within 2s");
     }
 }
