@@ -206,6 +206,12 @@ pub enum LinkEnd {
     /// The hello did not come in time, or was none.
     #[error("hello: {0}")]
     Hello(String),
+    /// A frame says that its body is sealed.
+    #[error("a frame of command {command:#06x} says that its body is encrypted")]
+    Sealed {
+        /// Its command.
+        command: u16,
+    },
     /// The peer was silent for too long.
     #[error("the peer has been silent for too long")]
     Silent,
@@ -218,6 +224,12 @@ impl From<std::io::Error> for LinkEnd {
     fn from(error: std::io::Error) -> Self {
         Self::Read(error.into())
     }
+}
+
+/// Between tiers TLS alone encrypts. A sealed body is for the two ends of a client's connection: who
+/// passed one on would pass on what nobody behind can open or trust.
+fn unsealed(frame: Frame) -> Result<Frame, LinkEnd> {
+    if frame.flags.is_encrypted() { Err(LinkEnd::Sealed { command: frame.command }) } else { Ok(frame) }
 }
 
 /// The runtime's clock, which a simulation drives, as the cores take it.

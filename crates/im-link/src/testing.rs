@@ -161,6 +161,7 @@ impl Handler for Recorder {
         let end = match end {
             LinkEnd::Silent => LinkEnd::Silent,
             LinkEnd::Closed => LinkEnd::Closed,
+            LinkEnd::Sealed { command } => LinkEnd::Sealed { command: *command },
             other => LinkEnd::Hello(other.to_string()),
         };
         self.tell(LinkEvent::Down(link.clone(), end));

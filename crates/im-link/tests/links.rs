@@ -139,6 +139,7 @@ async fn what_is_no_hello_is_let_go_and_harms_nobody() {
         ("version", preamble(|bytes| bytes[5] = 99)),
         ("reserved", preamble(|bytes| bytes[7] = 1)),
         ("flags", preamble(|bytes| bytes[8 + 6] = 0x80)),
+        ("sealed", preamble(|bytes| bytes[8 + 7] = Flags::ENCRYPTED.bits() as u8)),
         ("ping first", ping_first),
         ("no hello", bad_body),
         ("too long", too_long),
@@ -170,7 +171,9 @@ async fn a_listener_that_is_no_route_is_never_a_link() {
     Frame::encode_message(LinkCommand::Hello.number(), Flags::NONE, 1, &welcome, &mut wrong_command);
     let mut no_welcome = BytesMut::new();
     Frame::encode_message(LinkCommand::Hello.number() | RESPONSE_BIT, Flags::NONE, 1, &Ping {}, &mut no_welcome);
-    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &wrong_command, &no_welcome, b""] {
+    let mut sealed = BytesMut::new();
+    Frame::encode_message(LinkCommand::Hello.number() | RESPONSE_BIT, Flags::ENCRYPTED, 1, &welcome, &mut sealed);
+    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &wrong_command, &no_welcome, &sealed, b""] {
         let (stream, _) = listener.accept().await.unwrap();
         let mut io = FrameIo::new(stream, LINK_FRAME_LEN_MAX);
         assert_eq!(io.read_preamble().await.unwrap(), Preamble::current(Hop::Link).encode());
@@ -179,6 +182,23 @@ async fn a_listener_that_is_no_route_is_never_a_link() {
         assert!(io.read_frame().await.is_err(), "the dialler gives {answer:?} up");
     }
     assert!(dialled.now().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sealed_frame_ends_the_link_and_is_shown_to_nobody() {
+    let world = World::over(MemoryNetwork::new());
+    let mut accepted = world.serve(LinkConfig::default()).await;
+    for command in [LinkCommand::Ping, LinkCommand::Forward] {
+        let mut io = world.greeted().await;
+        accepted.up().await;
+        let mut sealed = BytesMut::new();
+        Frame::encode_message(command.number(), Flags::ENCRYPTED, 1, &Ping {}, &mut sealed);
+        sealed.extend_from_slice(&frame(LinkCommand::Forward, 2, &Ping {}));
+        io.write(&sealed).await.unwrap();
+        assert!(io.read_frame().await.is_err(), "neither answered nor passed over");
+        let end = accepted.down().await;
+        assert!(matches!(end, LinkEnd::Sealed { command: told } if told == command.number()), "{end:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ use im_proto::commands::client_body;
 use im_proto::limits::CLIENT_FRAME_LEN_MAX;
 use im_proto::{DeviceId, Refusal, RefusalCode, SessionId, UserId};
 use im_secure::{Agreed, EphemeralKey, IdentityKey, Keys, OfferError, OpenError, Opener, Sealer, ServerHello};
-use proto_codec::{Bytes, Codec, Frame, FrameError, Hop, PREAMBLE_LEN, PROTOCOL_VERSION, Preamble};
+use proto_codec::{Bytes, Codec, DecodeError, Frame, FrameError, Hop, PREAMBLE_LEN, PROTOCOL_VERSION, Preamble};
 
 /// Times of a client connection.
 #[derive(Clone, Copy, Debug)]
@@ -263,7 +263,7 @@ impl GateSession {
         match self.codec.decode_binary(ty.name().unwrap_or("body"), &ty, &frame.body) {
             Ok(body) => Ok(Frame { body, ..frame }),
             Err(error) if self.state == State::Open => {
-                Err(Action::Refuse(frame.sequence, frame.command, bad_body(&error)))
+                Err(Action::Refuse(frame.sequence, frame.command, bad_request(&error)))
             }
             Err(error) => Err(self.refuse_and_close(&frame, bad_body(&error))),
         }
@@ -457,8 +457,17 @@ fn bad_offer(error: OfferError) -> Refusal {
     }
 }
 
-fn bad_body(error: &proto_codec::DecodeError) -> Refusal {
+fn bad_body(error: &DecodeError) -> Refusal {
     Refusal::new(RefusalCode::BadBody, error.to_string())
+}
+
+/// What an im-service says of the same fault in a binary body, which it decodes itself.
+fn bad_request(error: &DecodeError) -> Refusal {
+    let code = match error {
+        DecodeError::TooLong { .. } => RefusalCode::TooLarge,
+        _ => RefusalCode::BadBody,
+    };
+    Refusal::new(code, error.to_string())
 }
 
 fn millis(duration: Duration) -> u32 {

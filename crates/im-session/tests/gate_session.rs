@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use im_proto::client::{Auth, Command, Empty, HandShake, KickReason, Platform};
+use im_proto::limits::PAYLOAD_LEN_MAX;
 use im_proto::{DeviceId, Refusal, RefusalCode, SessionId, UserId};
 use im_session::{Action, CloseReason, Dismissal, EncryptionPolicy, GateSession, GateSessionConfig};
 use proptest::prelude::*;
-use proto_codec::{Bytes, BytesMut, CodecId, Encode, Flags, Frame, FrameError, Hop, Preamble};
+use proto_codec::{Bytes, BytesMut, Codec, CodecId, Encode, Flags, Frame, FrameError, Hop, Preamble};
 
 fn s(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -41,18 +42,29 @@ fn auth_frame(sequence: u32) -> Frame {
 }
 
 fn greeted(now: Instant) -> GateSession {
+    greeted_in(now, CodecId::Binary)
+}
+
+fn greeted_in(now: Instant, codec: CodecId) -> GateSession {
     let mut session = GateSession::new(now, EncryptionPolicy::Off);
     assert!(session.wants_preamble() && !session.wants_frames());
     assert_eq!(session.on_preamble(Preamble::current(Hop::Client).encode()), Action::None);
     assert!(!session.wants_preamble() && session.wants_frames());
-    let Action::Welcome(1, ack) = session.on_frame(now, hello(vec![CodecId::Binary])) else { panic!("no welcome") };
-    assert_eq!(ack.codec, CodecId::Binary);
+    let Action::Welcome(1, ack) = session.on_frame(now, hello(vec![codec])) else { panic!("no welcome") };
+    assert_eq!(ack.codec, codec);
     session
 }
 
 fn open(now: Instant) -> GateSession {
-    let mut session = greeted(now);
-    assert_eq!(session.on_frame(now, auth_frame(2)), Action::CheckToken(auth()));
+    open_in(now, CodecId::Binary)
+}
+
+fn open_in(now: Instant, codec: CodecId) -> GateSession {
+    let mut session = greeted_in(now, codec);
+    let mut body = BytesMut::new();
+    Codec::from_id(codec).unwrap().encode(&auth(), &mut body);
+    let frame = Frame { body: body.freeze(), ..auth_frame(2) };
+    assert_eq!(session.on_frame(now, frame), Action::CheckToken(auth()));
     let Action::LoggedIn(2, ack) = session.on_login(now, &config(), user(), SessionId(5), 77) else {
         panic!("not logged in")
     };
@@ -173,6 +185,26 @@ fn bodies_of_the_first_steps_must_decode() {
     let _ = session.on_preamble(Preamble::current(Hop::Client).encode());
     let refused = session.on_frame(now, hello(vec![CodecId::Unknown(200)]));
     assert_eq!(refused, Action::Close(CloseReason::Protocol(1, 1, RefusalCode::NoCodec.into())));
+}
+
+/// In the codecs that a gate decodes itself the faults have the names that an im-service gives them in
+/// the binary one.
+#[test]
+fn a_request_with_a_field_over_its_maximum_is_too_large_in_every_codec() {
+    let now = Instant::now();
+    let long = "x".repeat(PAYLOAD_LEN_MAX as usize + 1);
+    let json = format!(r#"{{"to":{{"user":"b"}},"client_msg_id":"m","content_type":1,"payload":"{long}"}}"#);
+    let mut protobuf = b"\x0a\x03\x0a\x01b\x12\x01m\x18\x01\x22\x81\x80\x01".to_vec();
+    protobuf.extend_from_slice(long.as_bytes());
+    for (codec, body) in [(CodecId::Json, json.into_bytes()), (CodecId::Protobuf, protobuf)] {
+        for (left_out, code) in [(0, RefusalCode::TooLarge), (2, RefusalCode::BadBody)] {
+            let mut session = open_in(now, codec);
+            let body = Bytes::copy_from_slice(&body[..body.len() - left_out]);
+            let send = Frame { command: Command::SendMsg.number(), flags: Flags::NONE, sequence: 7, body };
+            let Action::Refuse(7, command, refusal) = session.on_frame(now, send) else { panic!("it was taken") };
+            assert_eq!((command, refusal.code), (Command::SendMsg.number(), code), "{codec:?}: {refusal:?}");
+        }
+    }
 }
 
 #[test]

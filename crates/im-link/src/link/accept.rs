@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::driver::drive;
-use super::{Handler, Identity, Link, LinkConfig, LinkEnd, Peer};
+use super::{Handler, Identity, Link, LinkConfig, LinkEnd, Peer, unsealed};
 use crate::frame_io::FrameIo;
 use crate::network::{BoxIo, Listener};
 use crate::tls::LinkTls;
@@ -109,7 +109,7 @@ async fn greet(
 ) -> Result<(FrameIo, Link), LinkEnd> {
     let mut io = FrameIo::new(tls.accept(stream).await.map_err(tls_end)?, LINK_FRAME_LEN_MAX);
     Preamble::decode(io.read_preamble().await?, Hop::Link).map_err(|error| LinkEnd::Hello(error.to_string()))?;
-    let frame = io.read_frame().await?;
+    let frame = unsealed(io.read_frame().await?)?;
     if frame.command != LinkCommand::Hello.number() {
         return Err(LinkEnd::Hello(format!("command {:#06x} came instead", frame.command)));
     }

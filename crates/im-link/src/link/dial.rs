@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::driver::drive;
-use super::{Handler, Identity, Link, LinkConfig, LinkEnd, Peer};
+use super::{Handler, Identity, Link, LinkConfig, LinkEnd, Peer, unsealed};
 use crate::frame_io::FrameIo;
 use crate::network::{BoxIo, Network};
 use crate::tls::LinkTls;
@@ -85,7 +85,7 @@ async fn connect(
     let mut hello = BytesMut::from(&Preamble::current(Hop::Link).encode()[..]);
     Frame::encode_message(LinkCommand::Hello.number(), Flags::NONE, HELLO_SEQUENCE, &identity.hello(), &mut hello);
     io.write(&hello).await?;
-    let frame = io.read_frame().await?;
+    let frame = unsealed(io.read_frame().await?)?;
     if frame.command != LinkCommand::Hello.number() | RESPONSE_BIT {
         return Err(LinkEnd::Hello(format!("answered by command {:#06x}", frame.command)));
     }

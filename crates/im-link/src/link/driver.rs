@@ -10,7 +10,7 @@ use im_session::{LinkHealth, LinkStep};
 use proto_codec::{Flags, Frame, RESPONSE_BIT};
 use tokio::time::{Sleep, sleep};
 
-use super::{Handler, Link, LinkConfig, LinkEnd, now};
+use super::{Handler, Link, LinkConfig, LinkEnd, now, unsealed};
 use crate::frame_io::{FrameIo, ReadError};
 
 /// Reads per wake-up, so that a busy peer does not keep this link from writing and its thread from
@@ -78,7 +78,7 @@ impl Driver<'_> {
 
     fn hand_over(&mut self) -> Result<(), LinkEnd> {
         while let Some(frame) = self.io.next_frame() {
-            let frame = frame.map_err(ReadError::Frame)?;
+            let frame = unsealed(frame.map_err(ReadError::Frame)?)?;
             match LinkCommand::from_number(frame.command & !RESPONSE_BIT) {
                 LinkCommand::Ping => self.on_ping(&frame),
                 _ => self.handler.on_frame(self.link, frame),
