@@ -15,7 +15,7 @@ use im_runtime::{Context, Readiness, SettingsSource, Shutdown, Signals, metrics}
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use crate::tiers::{Ports, Tiers, TiersConfig};
+use crate::tiers::{Ports, Reach, Tiers, TiersConfig};
 
 const USERS: [&str; 4] = ["a", "b", "c", "d"];
 const GROUP: &str = "group_a";
@@ -64,7 +64,9 @@ impl Stage {
     }
 
     fn described(file: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let text = std::fs::read_to_string(file).with_context(|| {
+            format!("no cluster runs that {} describes; scripts/dev-cluster starts one", file.display())
+        })?;
         let Described { gates, accounts, ca } =
             serde_json::from_str(&text).with_context(|| format!("{} describes no cluster", file.display()))?;
         Ok(Self { gates, accounts, ca, suffix: format!("-{:08x}", rand::random::<u32>()) })
@@ -131,7 +133,8 @@ pub(crate) async fn run(log: &LogFilter) -> anyhow::Result<()> {
         source: SettingsSource::default(),
     };
     let data = folder.path().to_owned();
-    let tiers = Tiers::start(&TiersConfig { data, ports: Ports::Free, known_users_only: true }, &context).await?;
+    let config = TiersConfig { data, ports: Ports::Free, known_users_only: true, reach: Reach::default() };
+    let tiers = Tiers::start(&config, &context).await?;
     println!("Three tiers run in this process, on loopback sockets, in {}:", folder.path().display());
     println!("  clients over TLS {} · accounts over HTTP {}", tiers.client_addr(), tiers.accounts_addr());
     println!();

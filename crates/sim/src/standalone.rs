@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use im_runtime::logging::{self, LogFilter, LogFormat};
 use im_runtime::{Context, Ending, Readiness, SettingsSource, Shutdown, Signals, metrics};
 
-use crate::tiers::{Ports, Tiers, TiersConfig};
+use crate::tiers::{Ports, Reach, Tiers, TiersConfig};
 
 /// What may be chosen.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) free_ports: bool,
     /// Messages also go to users without an account.
     pub(crate) unknown_users: bool,
+    /// Who can reach it.
+    pub(crate) reach: Reach,
     /// Where clients on this machine look for the authority; `None` leaves them to be told.
     pub(crate) publish_ca: Option<PathBuf>,
     /// Print one JSON object instead of text.
@@ -41,6 +43,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         data: options.data.clone(),
         ports: if options.free_ports { Ports::Free } else { Ports::Default },
         known_users_only: !options.unknown_users,
+        reach: options.reach.clone(),
     };
     let tiers = Tiers::start(&config, &context).await?;
     if let Some(published) = &options.publish_ca {

@@ -1,5 +1,6 @@
 //! `standalone`, `demo` and `keys`: the commands that start servers, or make what servers need.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -24,6 +25,18 @@ pub(super) struct StandaloneArgs {
     /// Let messages go to users who have no account here, because their tokens come from elsewhere.
     #[arg(long)]
     unknown_users: bool,
+    /// Serve clients, accounts and timelines on this address of the machine. Where it is not loopback, the
+    /// timeline service asks for a token, which is made in DIR/keys/service-tokens.
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    listen: IpAddr,
+    /// Something in front of 8000 and 9000 ends TLS: accounts and timelines speak plain HTTP, and passwords
+    /// and tokens pass there. Needed where they can be reached from other machines.
+    #[arg(long)]
+    http_behind_tls: bool,
+    /// A further name or address under which clients reach this; for the certificate, which is made at the
+    /// first start. May be given several times.
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -32,8 +45,8 @@ pub(super) struct StandaloneArgs {
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Talk in a cluster that runs already, of which this file (written by scripts/dev-cluster) tells the
-    /// addresses.
-    #[arg(long, value_name = "FILE")]
+    /// addresses; without FILE in the one that scripts/dev-cluster starts in this folder.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "sim-cluster/cluster.json")]
     cluster: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
@@ -62,9 +75,10 @@ pub(super) struct KeysArgs {
 
 /// Servers on the documented ports leave their authority where the other commands look for it.
 pub(super) async fn run_standalone(args: StandaloneArgs, home: &Home, json: bool) -> Result<(), Failure> {
-    let StandaloneArgs { data, free_ports, unknown_users, log } = args;
+    let StandaloneArgs { data, free_ports, unknown_users, listen, http_behind_tls, hosts, log } = args;
+    let reach = tiers::Reach { address: listen, http_behind_tls, hosts };
     let publish_ca = (!free_ports).then(|| home.dev_ca());
-    let options = standalone::Options { data, free_ports, unknown_users, publish_ca, json, log: log.log };
+    let options = standalone::Options { data, free_ports, unknown_users, reach, publish_ca, json, log: log.log };
     standalone::run(options).await.map_err(|error| failed(&error))
 }
 
