@@ -18,8 +18,12 @@ use tokio::net::TcpListener;
 use crate::{Readiness, Unmet, http, metrics::Metrics};
 
 /// Probes and scrapers are few; these bounds leave room for a person with a browser.
-pub const LIMITS: http::Limits =
-    http::Limits { connections: 64, head: Duration::from_secs(30), age: Duration::from_secs(600) };
+pub const LIMITS: http::Limits = http::Limits {
+    connections: 64,
+    head: Duration::from_secs(30),
+    body: Duration::from_secs(10),
+    age: Duration::from_secs(600),
+};
 
 /// The routes every tier has: `/healthz`, `/readyz`, `/metrics`.
 pub fn router(readiness: Readiness, metrics: Metrics) -> Router {

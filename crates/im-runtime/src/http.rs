@@ -1,9 +1,16 @@
 //! Serves an axum router on a bound listener, with the bounds that a plain `axum::serve` lacks: a
-//! number of connections, a time to send the request's head, and a greatest age.
+//! number of connections, a time to send the request's head, one for its body, and a greatest age.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+mod body;
 
-use axum::{Router, extract::ConnectInfo, extract::Request};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -14,6 +21,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
+use crate::Problem;
+
 /// What one listener may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -22,6 +31,8 @@ pub struct Limits {
     /// How long a client may take for the head of a request, and how long a kept-alive connection
     /// may idle between two.
     pub head: Duration,
+    /// How long a client may take for the body of a request, all of it.
+    pub body: Duration,
     /// A connection is closed after this long, so that stuck ones cannot hold all places.
     pub age: Duration,
 }
@@ -81,9 +92,9 @@ pub async fn serve(
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, stop: CancellationToken) {
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(answer(router, request, peer, limits.body).await) }
     });
     let mut serving = pin!(
         http1::Builder::new()
@@ -100,5 +111,28 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
         // Told to stop, or too old: finish the request in progress and take no other.
         serving.as_mut().graceful_shutdown();
         let _ = timeout(FINISH, serving).await;
+    }
+}
+
+/// What the router answers, unless the body takes too long to come.
+async fn answer(router: Router, request: Request<Incoming>, peer: SocketAddr, patience: Duration) -> Response {
+    let (mut request, arrived) = body::watch(request);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let late = async {
+        if timeout(patience, arrived).await.is_ok() {
+            // It came, or nobody wants it; how long the answer takes is the router's business.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = router.oneshot(request) => answer.unwrap_or_else(|never| match never {}),
+        () = late => {
+            let why = format!("the body of a request has to come within {} s", patience.as_secs_f32());
+            let mut answer = Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", why).into_response();
+            // What is left of the body would be taken for the next request.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            answer
+        }
     }
 }

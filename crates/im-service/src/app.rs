@@ -1,12 +1,13 @@
 //! The im-service put together, and started.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use im_link::tls::LinkTls;
 use im_link::{Identity, LinkConfig, Network, link};
-use im_proto::client::{KickReason, Kickout};
-use im_proto::link::{Push, Tier};
+use im_proto::client::KickReason;
+use im_proto::link::{Push, Revoke, Tier};
 use im_proto::{BootId, GroupId, Refusal, UserId};
 use im_timeline::Store;
 use im_timeline_api::{Host, TimelineApi};
@@ -95,29 +96,35 @@ impl ImService {
         self.routes.is_up()
     }
 
-    /// Ends the connections of users whose logins were revoked. Whoever only logged out of one device
-    /// keeps the others, and closes that one by itself.
-    pub(crate) async fn end_revoked(self: Arc<Self>, mut revocations: broadcast::Receiver<Revocation>) {
+    /// Has gates end the connections of logins that were taken back, and refuse their access tokens, which
+    /// last for `access_lifetime` at most.
+    pub(crate) async fn end_revoked(
+        self: Arc<Self>,
+        mut revocations: broadcast::Receiver<Revocation>,
+        access_lifetime: Duration,
+    ) {
+        let lasts = access_lifetime + im_auth::LEEWAY;
+        let lasts_ms = u32::try_from(lasts.as_millis()).unwrap_or(u32::MAX);
         loop {
-            let revocation = tokio::select! {
+            let heard = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 revocation = revocations.recv() => revocation,
             };
-            let reason = match revocation {
-                Ok(Revocation { cause: RevocationCause::LoggedOut | RevocationCause::TokenReused, .. }) => continue,
-                Ok(Revocation { cause: RevocationCause::Banned, .. }) => KickReason::Forbidden,
-                Ok(Revocation { .. }) => KickReason::Revoked,
+            match heard {
+                Ok(Revocation { user, generation, login, cause }) => {
+                    let reason = match cause {
+                        RevocationCause::Banned => KickReason::Forbidden,
+                        _ => KickReason::Revoked,
+                    };
+                    metrics::counter!("sim_service_revocations_total").increment(1);
+                    self.routes.revoke(Revoke { user, below: generation, login, reason, lasts_ms });
+                }
                 // Those that were missed lose their login with their access token, minutes later.
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    warn!(missed, "revocations came faster than connections could be ended");
-                    continue;
+                    warn!(missed, "revocations came faster than they could be passed on");
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
-            };
-            if let Ok(Revocation { user, .. }) = revocation {
-                let kickout = Kickout { reason, detail: String::new() };
-                self.routes.tell(None, &Tell::kick(user, &kickout));
             }
         }
     }

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use im_link::{Handler, Link, LinkEnd, PushError, RouteLinks};
+use im_link::{Handler, Link, LinkEnd, PushError, RouteLinks, link};
 use im_proto::client::Command;
-use im_proto::link::{Forward, LinkCommand};
+use im_proto::link::{Forward, LinkCommand, Revoke};
 use im_proto::{Refusal, RefusalCode};
+use im_session::Revocations;
+use parking_lot::Mutex;
 use proto_codec::{Codec, Flags, Frame};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -19,26 +21,42 @@ use crate::service::{Outcome, Service, Tell};
 
 /// The routes of this im-service.
 #[derive(Debug)]
-pub(crate) struct Routes(RouteLinks<()>);
+pub(crate) struct Routes {
+    links: RouteLinks<()>,
+    /// What was taken back here and has not run out, for links that come up later.
+    revocations: Mutex<Revocations>,
+}
 
 impl Routes {
     pub(crate) fn new(count: usize) -> Self {
-        Self(RouteLinks::new(count))
+        Self { links: RouteLinks::new(count), revocations: Mutex::default() }
     }
 
     /// Whether any is up.
     pub(crate) fn is_up(&self) -> bool {
-        self.0.sender().is_some()
+        self.links.sender().is_some()
+    }
+
+    /// Tells every route that access tokens are void.
+    pub(crate) fn revoke(&self, revoke: Revoke) {
+        // A link that comes up right now is perhaps told twice.
+        self.revocations.lock().add(link::now(), revoke.clone());
+        self.links.for_each(|route| tell_revoke(&route.link, &revoke));
+    }
+
+    fn tell_revocations(&self, link: &Link) {
+        let revocations: Vec<_> = self.revocations.lock().live(link::now()).collect();
+        revocations.iter().for_each(|revoke| tell_revoke(link, revoke));
     }
 
     /// Tells others, over `preferred` where it is still up. What is lost here is noticed with the
     /// next heartbeat.
     pub(crate) fn tell(&self, preferred: Option<&Link>, tell: &Tell) {
-        if !self.0.is_even() {
-            return self.0.for_each(|route| count_lost(send(&route.link, tell)));
+        if !self.links.is_even() {
+            return self.links.for_each(|route| count_lost(send(&route.link, tell)));
         }
         let link = preferred.filter(|link| !link.is_closed()).cloned();
-        let link = link.or_else(|| self.0.sender().map(|route| route.link.clone()));
+        let link = link.or_else(|| self.links.sender().map(|route| route.link.clone()));
         count_lost(link.ok_or(PushError::Closed).and_then(|link| send(&link, tell)));
     }
 }
@@ -47,6 +65,14 @@ fn send(link: &Link, tell: &Tell) -> Result<(), PushError> {
     match tell {
         Tell::Push(push) => link.tell(LinkCommand::Push, push),
         Tell::Relay(relay) => link.tell(LinkCommand::Relay, relay),
+    }
+}
+
+/// A route that does not take it has to be told anew, by a link that comes up.
+fn tell_revoke(link: &Link, revoke: &Revoke) {
+    if link.tell(LinkCommand::Revoke, revoke).is_err() && !link.is_closed() {
+        warn!(link = %link.id(), "a route takes too little to hear of revocations; its link is closed");
+        link.close();
     }
 }
 
@@ -71,25 +97,26 @@ pub(crate) struct RouteHandler {
 
 impl Handler for RouteHandler {
     fn on_up(&self, link: &Link) {
-        self.routes.0.up(self.index, link, ());
+        self.routes.links.up(self.index, link, ());
         // There is nothing to register here: a route knows an im-service by its link.
-        self.routes.0.registered(self.index, link);
+        self.routes.links.registered(self.index, link);
+        self.routes.tell_revocations(link);
     }
 
     fn on_frame(&self, link: &Link, frame: Frame) {
         match LinkCommand::from_number(frame.command) {
             LinkCommand::Forward => self.on_request(link, &frame),
-            LinkCommand::RouteState => self.routes.0.heard(self.index, link, &frame),
+            LinkCommand::RouteState => self.routes.links.heard(self.index, link, &frame),
             _ => debug!(link = %link.id(), command = frame.command, "a command that this im-service does not know"),
         }
     }
 
     fn on_tick(&self, link: &Link, _now: Instant) {
-        self.routes.0.on_tick(self.index, link);
+        self.routes.links.on_tick(self.index, link);
     }
 
     fn on_down(&self, link: &Link, _end: &LinkEnd) {
-        self.routes.0.down(self.index, link);
+        self.routes.links.down(self.index, link);
     }
 }
 

@@ -12,7 +12,7 @@ use im_link::tls::{CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_runtime::settings::Secret;
-use im_runtime::{Context, admin, http, settings};
+use im_runtime::{Context, Operators, admin, http, settings};
 use im_timeline_api::Auth;
 use tokio::net::TcpListener;
 use tokio::time::interval;
@@ -38,8 +38,8 @@ settings! {
         /// the rest, /openapi.json, a page at /) are served over HTTP.
         pub http_listen: SocketAddr = "127.0.0.1:8000",
         /// Whether http_listen may be reached from other machines although it speaks plain HTTP, because
-        /// something in front of it terminates TLS. Passwords pass here. Failed logins are then counted per user
-        /// and no longer per address, which would be that of the thing in front for everybody.
+        /// something in front of it terminates TLS. Passwords pass here. For whom it speaks is then what it adds
+        /// last to X-Forwarded-For; without that, failed logins and registrations are not counted by address.
         pub http_behind_tls: bool = "false",
         /// Where the timeline service answers over gRPC: timeline.v1.Timeline.
         pub grpc_listen: SocketAddr = "127.0.0.1:9000",
@@ -61,8 +61,11 @@ settings! {
         pub advertise_http: Option<String> = "",
         /// The same for grpc_listen.
         pub advertise_grpc: Option<String> = "",
-        /// Where it answers operators over HTTP: /healthz, /readyz, /metrics.
+        /// Where it answers over HTTP: /healthz, /readyz, /metrics, and for operators alone /accounts.
         pub admin_listen: SocketAddr = "127.0.0.1:8931",
+        /// What operators show, as "Authorization: Bearer …", to be let in from other machines. Without one they
+        /// are let in from this machine alone.
+        pub operator_token: Secret = "",
         /// What keeps timelines, groups and accounts: embedded (the default), sqlite, or mongo, which several
         /// im-services may share.
         pub store: Backend = "embedded",
@@ -112,8 +115,12 @@ settings! {
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 
 /// Accounts are asked seldom, but by many: a login keeps a connection for two hashes' time.
-const HTTP_LIMITS: http::Limits =
-    http::Limits { connections: 4096, head: Duration::from_secs(30), age: Duration::from_secs(600) };
+const HTTP_LIMITS: http::Limits = http::Limits {
+    connections: 4096,
+    head: Duration::from_secs(30),
+    body: Duration::from_secs(30),
+    age: Duration::from_secs(600),
+};
 
 impl ImServiceSettings {
     fn config(&self) -> anyhow::Result<ImServiceConfig> {
@@ -233,7 +240,9 @@ impl ImServiceServer {
         };
         let service = Arc::new(ImService::start(config, store, &network));
         let Context { shutdown, readiness, metrics, .. } = context;
-        shutdown.spawn(Arc::clone(&service).end_revoked(accounts.revocations()));
+        shutdown.spawn(Arc::clone(&service).end_revoked(accounts.revocations(), settings.access_lifetime));
+        let operators = Operators::new(settings.operator_token.clone());
+        let for_operators = accounts::operators_router(Arc::clone(&accounts), &operators);
         let mut accounts_router = accounts::router(accounts);
         if settings.http_behind_tls {
             accounts_router = accounts::behind_proxy(accounts_router);
@@ -251,7 +260,7 @@ impl ImServiceServer {
         );
         shutdown.spawn_vital(
             "im-service admin listener",
-            admin::serve(admin_listener, readiness.clone(), metrics.clone(), axum::Router::new(), shutdown.begun()),
+            admin::serve(admin_listener, readiness.clone(), metrics.clone(), for_operators, shutdown.begun()),
         );
         let etcd = registry::etcd_addresses(&settings.etcd)?;
         if !etcd.is_empty() {

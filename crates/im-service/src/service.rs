@@ -10,7 +10,7 @@ mod timeline;
 
 use std::sync::Arc;
 
-use im_proto::client::{Command, Direction, Kickout};
+use im_proto::client::{Command, Direction};
 use im_proto::limits::PAGE_ROWS_MAX;
 use im_proto::link::{Forward, Push, Relay};
 use im_proto::{ConversationId, Refusal, RefusalCode, UserId};
@@ -57,14 +57,6 @@ pub(crate) enum Tell {
     Push(Push),
     /// A frame for certain users.
     Relay(Relay),
-}
-
-impl Tell {
-    /// Ends every connection of a user.
-    pub(crate) fn kick(user: UserId, kickout: &Kickout) -> Self {
-        let (command, body) = (Command::Kickout.number(), encode(kickout));
-        Self::Relay(Relay { users: vec![user], except: None, command, body })
-    }
 }
 
 impl Outcome {

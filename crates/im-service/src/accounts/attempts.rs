@@ -1,4 +1,4 @@
-//! Counts failed logins in a table that never grows.
+//! Counts failed logins, or registrations, in a table that never grows.
 //!
 //! Each key (a user, an address) may fail `burst` times at once and then once per `every`. A key is one
 //! number: the time at which all its failures are forgiven (the generic cell rate algorithm). A key

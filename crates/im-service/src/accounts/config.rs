@@ -32,6 +32,9 @@ pub struct AccountsConfig {
     /// Failed logins from one address (one /64 of IPv6). Default 100, then one in 6 s: an office behind
     /// one address has more than one user who forgets.
     pub failures_per_address: Limit,
+    /// Registrations from one address, whether they succeed or not. Default 50, then one in 30 s: each
+    /// costs a password hash and a row for ever.
+    pub registrations_per_address: Limit,
 }
 
 impl Default for AccountsConfig {
@@ -45,6 +48,7 @@ impl Default for AccountsConfig {
             hash_patience: Duration::from_secs(5),
             failures_per_user: Limit { burst: 10, every: Duration::from_secs(60) },
             failures_per_address: Limit { burst: 100, every: Duration::from_secs(6) },
+            registrations_per_address: Limit { burst: 50, every: Duration::from_secs(30) },
         }
     }
 }

@@ -37,6 +37,12 @@ pub enum AccountError {
         /// When the next try is allowed.
         retry_after: Duration,
     },
+    /// Too many accounts were asked for from there.
+    #[error("too many registrations")]
+    TooManyRegistrations {
+        /// When the next try is allowed.
+        retry_after: Duration,
+    },
     /// An operator closed the account.
     #[error("this account is banned")]
     Banned,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -55,15 +55,30 @@ pub fn router(accounts: Arc<Accounts>) -> Router {
         .with_state(accounts)
 }
 
-/// The same calls when something else takes the connections and passes the requests on: whose they are
-/// is then not known, and failed logins are counted per user only. Counted by address they would all
-/// be the proxy's, and whoever guesses at a few names would lock everybody out.
+/// The same calls when something else takes the connections and passes the requests on. Whose they are is
+/// what it says last in `X-Forwarded-For`; where it says nothing it is not known, and what fails is
+/// counted per user only. Counted by address it would all be the proxy's, and whoever guesses at a few
+/// names would lock everybody out.
 pub fn behind_proxy(router: Router) -> Router {
     router.layer(map_request(async |mut request: Request| {
-        request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
+        let forwarded = forwarded_for(request.headers());
+        let extensions = request.extensions_mut();
+        extensions.remove::<ConnectInfo<SocketAddr>>();
+        if let Some(client) = forwarded {
+            extensions.insert(ConnectInfo(SocketAddr::new(client, 0)));
+        }
         request
     }))
 }
+
+/// The last address of `X-Forwarded-For`: the one that the proxy next to us has added. Those in front of
+/// it may be anybody's claim.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all(FORWARDED_FOR).into_iter().next_back()?.to_str().ok()?;
+    last.rsplit(',').next()?.trim().parse().ok()
+}
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,11 +92,12 @@ struct Registration {
 
 async fn register(
     State(accounts): State<Arc<Accounts>>,
+    Peer(address): Peer,
     Body(request): Body<Registration>,
 ) -> Result<(StatusCode, SessionBody), Problem> {
     let profile: ProfileChange =
         serde_json::from_value(request.profile.into()).map_err(|error| invalid(error.to_string()))?;
-    let session = accounts.register(&request.user, request.password, profile).await?;
+    let session = accounts.register(&request.user, request.password, profile, address).await?;
     Ok((StatusCode::CREATED, session.into()))
 }
 
@@ -277,14 +293,16 @@ impl FromRequestParts<Arc<Accounts>> for Caller {
 }
 
 /// Where the request came from, if the listener told. What comes from this machine comes from a proxy,
-/// see [`behind_proxy`], or from somebody who has better ways than guessing.
+/// which says for whom, see [`behind_proxy`], or from somebody who has better ways than guessing.
 struct Peer(Option<IpAddr>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let is_here = |address: &IpAddr| address.to_canonical().is_loopback();
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        Ok(Self(address.filter(|address| !address.to_canonical().is_loopback())))
+        let address = if address.as_ref().is_some_and(is_here) { forwarded_for(&parts.headers) } else { address };
+        Ok(Self(address.filter(|address| !is_here(address))))
     }
 }

@@ -25,6 +25,9 @@ impl From<AccountError> for Problem {
             E::TooManyAttempts { retry_after } => {
                 plain(StatusCode::TOO_MANY_REQUESTS, "ACCOUNT_TOO_MANY_ATTEMPTS").retry_after(retry_after)
             }
+            E::TooManyRegistrations { retry_after } => {
+                plain(StatusCode::TOO_MANY_REQUESTS, "ACCOUNT_TOO_MANY_REGISTRATIONS").retry_after(retry_after)
+            }
             E::Banned => plain(StatusCode::FORBIDDEN, "ACCOUNT_BANNED"),
             E::AccessExpired => plain(StatusCode::UNAUTHORIZED, "ACCESS_TOKEN_EXPIRED"),
             E::AccessInvalid => plain(StatusCode::UNAUTHORIZED, "ACCESS_TOKEN_INVALID"),

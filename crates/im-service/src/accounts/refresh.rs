@@ -80,6 +80,12 @@ impl RefreshToken {
         im_timeline::user_key(&self.user, &URL_SAFE_NO_PAD.encode(self.family))
     }
 
+    /// Names its login in access tokens: half of the family's random name. Never 0, which names none.
+    pub(super) fn login(&self) -> u64 {
+        let half = self.family.first_chunk().expect("a family's name is longer than that");
+        u64::from_be_bytes(*half).max(1)
+    }
+
     /// What of the token is stored. The secret is 32 random bytes, so a plain hash cannot be guessed
     /// back, and a stolen store logs nobody in.
     pub(super) fn hash(&self) -> SecretHash {

@@ -11,9 +11,10 @@ pub const REVOCATIONS_MAX: usize = 1024;
 pub struct Revocation {
     /// Whose.
     pub user: UserId,
-    /// Access tokens of a smaller generation are void. Where only one login ended this is the generation
-    /// of its tokens, which stay good for others.
+    /// Access tokens of a smaller generation are void.
     pub generation: u64,
+    /// Access tokens of this login are void, whatever their generation; 0 names none.
+    pub login: u64,
     /// Why.
     pub cause: RevocationCause,
 }
@@ -29,6 +30,8 @@ pub enum RevocationCause {
     PasswordChanged,
     /// An operator closed the account: all logins ended.
     Banned,
+    /// An operator ended all of them.
+    EndedByOperator,
     /// A refresh token was used twice: the login it belongs to ended.
     TokenReused,
 }

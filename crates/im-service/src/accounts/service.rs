@@ -46,6 +46,17 @@ impl fmt::Debug for Session {
     }
 }
 
+/// What an operator sees of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it is closed.
+    pub banned: bool,
+    /// When it was made, milliseconds since 1970.
+    pub created_ms: u64,
+    /// How often all its logins were ended.
+    pub generation: u64,
+}
+
 /// Accounts and their logins.
 pub struct Accounts {
     store: Arc<dyn Store>,
@@ -56,6 +67,7 @@ pub struct Accounts {
     clock: Clock,
     failures_by_user: Attempts,
     failures_by_address: Attempts,
+    registrations_by_address: Attempts,
     revocations: broadcast::Sender<Revocation>,
 }
 
@@ -68,6 +80,7 @@ impl Accounts {
             passwords: Passwords::new(&config)?,
             failures_by_user: Attempts::new(config.failures_per_user),
             failures_by_address: Attempts::new(config.failures_per_address),
+            registrations_by_address: Attempts::new(config.registrations_per_address),
             clock: Arc::new(SystemTime::now),
             revocations: broadcast::Sender::new(REVOCATIONS_MAX),
             store,
@@ -89,12 +102,13 @@ impl Accounts {
         self.revocations.subscribe()
     }
 
-    /// Makes an account and logs in.
+    /// Makes an account and logs in. `address` is where the request came from, if known.
     pub async fn register(
         &self,
         user: &str,
         password: String,
         profile: ProfileChange,
+        address: Option<IpAddr>,
     ) -> Result<Session, AccountError> {
         if user != user.trim() {
             return Err(AccountError::BlankName);
@@ -102,6 +116,13 @@ impl Accounts {
         let user = UserId::new(user)?;
         let password = Password::new(password)?;
         profile.check()?;
+        if let Some(address) = address {
+            let charged = self.registrations_by_address.charge(address_key(address), self.now_ms());
+            charged.map_err(|retry_after| {
+                metrics::counter!("sim_service_limited_total", "limit" => "registrations_per_address").increment(1);
+                AccountError::TooManyRegistrations { retry_after }
+            })?;
+        }
         // Before the expensive part. Whether the name is still free is decided by the commit.
         if self.account(&user).await?.is_some() {
             return Err(AccountError::UserExists);
@@ -159,7 +180,7 @@ impl Accounts {
                 Exchange::Expired => Err(AccountError::RefreshInvalid),
                 Exchange::Reused => {
                     tracing::warn!(user = %presented.user, "a refresh token was used twice; its login was ended");
-                    self.revoke(&presented.user, account.generation, RevocationCause::TokenReused);
+                    self.revoke_login(&presented, account.generation, RevocationCause::TokenReused);
                     Err(AccountError::RefreshReused)
                 }
             };
@@ -223,6 +244,25 @@ impl Accounts {
         Ok(())
     }
 
+    /// Ends every login of a user, for an operator.
+    pub async fn end_logins(&self, user: &UserId) -> Result<(), AccountError> {
+        let account = self
+            .change(user, |account| {
+                account.generation += 1;
+                Ok(())
+            })
+            .await?;
+        self.revoke(user, account.generation, RevocationCause::EndedByOperator);
+        Ok(())
+    }
+
+    /// What an operator sees of an account.
+    pub async fn standing(&self, user: &UserId) -> Result<Standing, AccountError> {
+        let (account, _) = self.account(user).await?.ok_or(AccountError::NoSuchUser)?;
+        let Account { banned, created_ms, generation, .. } = account;
+        Ok(Standing { banned, created_ms, generation })
+    }
+
     /// Closes or opens an account, for an operator. Closing ends every login.
     pub async fn set_banned(&self, user: &UserId, banned: bool) -> Result<(), AccountError> {
         let account = self
@@ -259,7 +299,7 @@ impl Accounts {
                 .await?;
             self.revoke(&presented.user, account.generation, RevocationCause::LoggedOutEverywhere);
         } else {
-            self.revoke(&presented.user, account.generation, RevocationCause::LoggedOut);
+            self.revoke_login(&presented, account.generation, RevocationCause::LoggedOut);
         }
         Ok(())
     }
@@ -310,15 +350,21 @@ impl Accounts {
 
     fn charge(&self, user: &UserId, address: Option<IpAddr>) -> Result<(), AccountError> {
         let now_ms = self.now_ms();
-        let too_many = |retry_after| AccountError::TooManyAttempts { retry_after };
+        let too_many = |limit: &'static str| {
+            move |retry_after| {
+                metrics::counter!("sim_service_limited_total", "limit" => limit).increment(1);
+                AccountError::TooManyAttempts { retry_after }
+            }
+        };
         if let Some(address) = address {
-            self.failures_by_address.charge(address_key(address), now_ms).map_err(too_many)?;
+            let charged = self.failures_by_address.charge(address_key(address), now_ms);
+            charged.map_err(too_many("login_failures_per_address"))?;
         }
         self.failures_by_user.charge(user.as_str(), now_ms).map_err(|retry_after| {
             if let Some(address) = address {
                 self.failures_by_address.forgive(address_key(address));
             }
-            too_many(retry_after)
+            too_many("login_failures_per_user")(retry_after)
         })
     }
 
@@ -361,7 +407,8 @@ impl Accounts {
     fn session(&self, refresh: RefreshToken, generation: u64) -> Session {
         let user = refresh.user.clone();
         let lifetime = self.config.access_lifetime;
-        let issued = self.signer.issue(user.clone(), user.as_str(), generation, (self.clock)(), lifetime);
+        let login = refresh.login();
+        let issued = self.signer.issue_for(login, user.clone(), user.as_str(), generation, (self.clock)(), lifetime);
         Session { user, access_token: issued.token, expires_in: lifetime, refresh_token: refresh.text() }
     }
 
@@ -395,7 +442,13 @@ impl Accounts {
 
     /// Nobody listening is no error: tokens are checked against the account anyway.
     fn revoke(&self, user: &UserId, generation: u64, cause: RevocationCause) {
-        let _ = self.revocations.send(Revocation { user: user.clone(), generation, cause });
+        let _ = self.revocations.send(Revocation { user: user.clone(), generation, login: 0, cause });
+    }
+
+    /// The same for one login; the account's other ones go on.
+    fn revoke_login(&self, token: &RefreshToken, generation: u64, cause: RevocationCause) {
+        let revocation = Revocation { user: token.user.clone(), generation, login: token.login(), cause };
+        let _ = self.revocations.send(revocation);
     }
 
     fn now_ms(&self) -> u64 {

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::accounts::{BODY_LEN_MAX, behind_proxy};
+use crate::accounts::{BODY_LEN_MAX, behind_proxy, operators_router};
 
 async fn register(world: &World, user: &str) -> Value {
     world.call("POST", "/user/register", None, json!({"user": user, "password": PASSWORD}).to_string()).await.ok()
@@ -316,4 +316,90 @@ fn too_many_password_hashes_are_refused() {
         holder.await.unwrap().unwrap();
         login(&world, "anna", PASSWORD).await.ok();
     });
+}
+
+async fn register_from(world: &World, name: &str, address: &str) -> Answer {
+    let body = json!({"user": name, "password": PASSWORD}).to_string();
+    let address: SocketAddr = address.parse().unwrap();
+    world.send(Request::post("/user/register").extension(ConnectInfo(address)).body(Body::from(body)).unwrap()).await
+}
+
+#[tokio::test]
+async fn one_address_makes_so_many_accounts() {
+    let world = World::with(|config| config.registrations_per_address.burst = 3);
+    for number in 0..3 {
+        register_from(&world, &format!("user {number}"), "192.0.2.1:1").await.ok();
+    }
+    let refused = register_from(&world, "one more", "192.0.2.1:2").await;
+    assert_eq!(refused.refused(429), "ACCOUNT_TOO_MANY_REGISTRATIONS");
+    assert_eq!(refused.body["metadata"]["retryAfterSeconds"], "30");
+    // Another address, this machine, and the same address later.
+    register_from(&world, "elsewhere", "192.0.2.2:1").await.ok();
+    for number in 0..10 {
+        register_from(&world, &format!("here {number}"), "127.0.0.1:1").await.ok();
+    }
+    world.pass(Duration::from_secs(30));
+    register_from(&world, "one more", "192.0.2.1:2").await.ok();
+}
+
+/// What the proxy itself has seen counts, and nothing that was there before.
+#[tokio::test]
+async fn a_proxy_says_for_whom_it_speaks() {
+    let world = World::with(|config| config.registrations_per_address.burst = 3);
+    let calls = behind_proxy(router(Arc::clone(&world.accounts)));
+    let register = async |name: String, forwarded: String| {
+        let body = json!({"user": name, "password": PASSWORD}).to_string();
+        let proxy: SocketAddr = "192.0.2.7:4711".parse().unwrap();
+        let request =
+            Request::post("/user/register").header("X-Forwarded-For", forwarded).extension(ConnectInfo(proxy));
+        calls.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().status()
+    };
+    for number in 0..3 {
+        let forwarded = format!("10.9.9.{number}, 198.51.100.1");
+        assert_eq!(register(format!("user {number}"), forwarded).await, StatusCode::CREATED);
+    }
+    let claimed = "198.51.100.200, 198.51.100.1".to_owned();
+    assert_eq!(register("one more".to_owned(), claimed).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(register("other".to_owned(), "198.51.100.2".to_owned()).await, StatusCode::CREATED);
+    for number in 0..5 {
+        assert_eq!(register(format!("unknown {number}"), "somebody".to_owned()).await, StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn operators_close_and_open_accounts() {
+    let world = World::new();
+    let session = register(&world, "anna").await;
+    let operators = im_runtime::Operators::new(im_runtime::settings::Secret::default());
+    let calls = operators_router(Arc::clone(&world.accounts), &operators);
+    let ask = async |from: &str, method: &str, path: &str, body: &str| {
+        let from: SocketAddr = from.parse().unwrap();
+        let request = Request::builder().method(method).uri(path).extension(ConnectInfo(from));
+        let answer = calls.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    const HERE: &str = "127.0.0.1:1";
+    let (status, shown) = ask(HERE, "GET", "/accounts/anna", "").await;
+    assert_eq!((status, &shown["banned"], &shown["generation"]), (StatusCode::OK, &json!(false), &json!("0")));
+    let (status, shown) = ask(HERE, "PUT", "/accounts/anna/ban", "").await;
+    assert_eq!((status, &shown["banned"], &shown["generation"]), (StatusCode::OK, &json!(true), &json!("1")));
+    assert_eq!(login(&world, "anna", PASSWORD).await.refused(403), "ACCOUNT_BANNED");
+    assert_eq!(exchange(&world, &session).await.refused(403), "ACCOUNT_BANNED");
+    ask(HERE, "DELETE", "/accounts/anna/ban", "").await;
+    let session = login(&world, "anna", PASSWORD).await.ok();
+    ask(HERE, "DELETE", "/accounts/anna/logins", "").await;
+    assert_eq!(exchange(&world, &session).await.refused(401), "REFRESH_TOKEN_INVALID");
+    let (status, _) = ask(HERE, "PUT", "/accounts/anna/password", r#"{"password":"operators horse"}"#).await;
+    assert_eq!(status, StatusCode::OK);
+    login(&world, "anna", "operators horse").await.ok();
+
+    let (status, problem) = ask(HERE, "PUT", "/accounts/nobody/ban", "").await;
+    assert_eq!((status, &problem["reason"]), (StatusCode::NOT_FOUND, &json!("ACCOUNT_NO_SUCH_USER")));
+    let (status, _) = ask(HERE, "PUT", "/accounts/a:b/ban", "").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let (status, _) = ask("192.0.2.1:1", "PUT", "/accounts/anna/ban", "").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    login(&world, "anna", "operators horse").await.ok();
 }

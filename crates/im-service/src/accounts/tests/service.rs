@@ -16,7 +16,7 @@ fn anna() -> UserId {
 }
 
 async fn register(world: &World) -> Session {
-    world.accounts.register("anna", PASSWORD.into(), ProfileChange::default()).await.unwrap()
+    world.accounts.register("anna", PASSWORD.into(), ProfileChange::default(), None).await.unwrap()
 }
 
 async fn login(world: &World) -> Session {
@@ -24,7 +24,16 @@ async fn login(world: &World) -> Session {
 }
 
 fn revoked(generation: u64, cause: RevocationCause) -> Revocation {
-    Revocation { user: anna(), generation, cause }
+    Revocation { user: anna(), generation, login: 0, cause }
+}
+
+/// The login of one session alone is void, whichever of its tokens is looked at.
+fn ended(world: &World, session: &Session, cause: RevocationCause) -> Revocation {
+    let verifier = im_auth::Verifier::new([world.signer.public_key().clone()]).unwrap();
+    let now = UNIX_EPOCH + Duration::from_millis(START_MS);
+    let claims = verifier.verify(&session.access_token, now).unwrap();
+    assert_ne!(claims.login, 0);
+    Revocation { login: claims.login, ..revoked(claims.generation, cause) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -38,7 +47,7 @@ async fn one_of_many_registrations_wins() {
             tries.spawn(async move {
                 together.wait().await;
                 let password = format!("the password of {number}");
-                (password.clone(), accounts.register("anna", password, ProfileChange::default()).await)
+                (password.clone(), accounts.register("anna", password, ProfileChange::default(), None).await)
             });
         }
         let mut winners = Vec::new();
@@ -68,7 +77,9 @@ async fn a_reused_token_ends_its_login_and_no_other() {
 
     let reused = world.accounts.refresh(&stolen.refresh_token).await.unwrap_err();
     assert_eq!(reused, AccountError::RefreshReused);
-    assert_eq!(heard.try_recv(), Ok(revoked(0, RevocationCause::TokenReused)));
+    let end = heard.try_recv().unwrap();
+    assert_eq!(end, ended(&world, &third, RevocationCause::TokenReused));
+    assert_ne!(end.login, ended(&world, &other, RevocationCause::TokenReused).login);
     for token in [&third, &second, &stolen] {
         let error = world.accounts.refresh(&token.refresh_token).await.unwrap_err();
         assert_eq!(error, AccountError::RefreshInvalid);
@@ -161,7 +172,7 @@ async fn listeners_hear_of_what_ended() {
     register(&world).await;
     let session = login(&world).await;
     world.accounts.logout(&session.refresh_token, false).await.unwrap();
-    assert_eq!(heard.try_recv(), Ok(revoked(0, RevocationCause::LoggedOut)));
+    assert_eq!(heard.try_recv(), Ok(ended(&world, &session, RevocationCause::LoggedOut)));
     let again = world.accounts.logout(&session.refresh_token, false).await;
     assert_eq!(again, Err(AccountError::RefreshInvalid));
 
@@ -180,6 +191,8 @@ async fn listeners_hear_of_what_ended() {
     assert_eq!(world.accounts.authenticate(&again.access_token).await.unwrap().generation, 2);
     world.accounts.reset_password(&anna(), "third horse".into()).await.unwrap();
     assert_eq!(heard.try_recv(), Ok(revoked(3, RevocationCause::PasswordChanged)));
+    world.accounts.end_logins(&anna()).await.unwrap();
+    assert_eq!(heard.try_recv(), Ok(revoked(4, RevocationCause::EndedByOperator)));
     assert_eq!(heard.try_recv(), Err(TryRecvError::Empty));
     world.accounts.login("anna", "third horse".into(), None).await.unwrap();
 }
