@@ -35,6 +35,7 @@ async fn start_route(network: &Arc<dyn Network>, name: &str, logins: LoginPolicy
         link_in_flight_max: 100,
         request_timeout: Duration::from_secs(5),
         logins,
+        lease: None,
         peers: Peers::default(),
     };
     Route::start(config, Arc::clone(network)).await.unwrap()
