@@ -156,7 +156,7 @@ impl Client {
         let output = self.core.output();
         if !output.is_empty() {
             let plain = std::mem::take(output);
-            self.tls.write(&plain)?;
+            self.tls.write(&plain);
         }
         // What the socket does not take now wakes this task when it does.
         match self.tls.poll_flush(cx) {
@@ -182,9 +182,7 @@ async fn dial(common: &Common, gate: SocketAddr, source: Option<IpAddr>) -> anyh
     }
     let socket = socket.connect(gate).await.with_context(|| format!("connect to {gate}"))?;
     socket.set_nodelay(true)?;
-    let mut tls = Tls::new(socket, Arc::clone(&common.tls), crate::tls::server_name())?;
-    tls.shake_hands().await.context("the TLS handshake")?;
-    Ok(tls)
+    Tls::connect(socket, Arc::clone(&common.tls), crate::tls::server_name()).await.context("the TLS handshake")
 }
 
 fn step(event: ConnectionEvent<Question>) -> Option<Step> {

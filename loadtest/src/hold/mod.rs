@@ -4,7 +4,9 @@
 mod addresses;
 mod board;
 mod client;
+mod handshake;
 mod orders;
+mod records;
 mod tls;
 
 use std::pin::pin;
@@ -105,8 +107,11 @@ impl Holder {
     fn new(plan: HoldPlan) -> anyhow::Result<Self> {
         ensure!(!plan.gates.is_empty(), "a plan without a gate");
         let certificate = CertificateDer::from(BASE64_STANDARD.decode(&plan.certificate)?);
+        let mut tls = (*crate::tls::client([certificate])?).clone();
+        // Records are sealed and opened here once the handshake is over.
+        tls.enable_secret_extraction = true;
         Ok(Self {
-            common: Common { tls: crate::tls::client([certificate])?, device: DeviceId::new("loadtest")? },
+            common: Common { tls: Arc::new(tls), device: DeviceId::new("loadtest")? },
             signer: keys::load(&plan.token_key).context("load the key that signs tokens")?,
             board: Board::new(plan.connections),
             held: AtomicU64::new(0),
