@@ -1193,7 +1193,8 @@ _RevReadMsg = RevReadMsg.TYPE = _Struct(RevReadMsg, "RevReadMsg", False, [
 class KickReason(IntEnum):
     """Why a connection is ended by the server."""
 
-    #: The same device logged in on another connection.
+    #: A later login took this one's place: of the same device, or of one more than may be logged
+    #: in.
     LoggedInElsewhere = 1
 
     #: The account may not log in any more.

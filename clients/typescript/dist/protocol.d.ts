@@ -126,7 +126,8 @@ export declare function decode<T>(type: StructType<T>, body: Uint8Array): T;
 export declare function encodeJson<T>(type: StructType<T>, value: T): Uint8Array;
 /**
  * Reads a whole body in the JSON codec. `JSON.parse` reads it: of a key that stands twice the last
- * counts, and a number of 64 bits over 2^53 is taken as a string only, as gates write it.
+ * counts, `1.0` and `1e0` are taken for 1, and a number of 64 bits over 2^53 is taken as a string only,
+ * as gates write it.
  */
 export declare function decodeJson<T>(type: StructType<T>, body: Uint8Array): T;
 /** The fixed header in front of every body. */
@@ -441,7 +442,9 @@ export interface RevReadMsg {
 export declare const RevReadMsg: StructType<RevReadMsg>;
 /** Why a connection is ended by the server. */
 export declare const KickReason: {
-    /** The same device logged in on another connection. */
+    /**
+     * A later login took this one's place: of the same device, or of one more than may be logged in.
+     */
     readonly LoggedInElsewhere: 1;
     /** The account may not log in any more. */
     readonly Forbidden: 2;

@@ -60,6 +60,8 @@ const UTF8_ENCODER = new TextEncoder();
 // A byte order mark is a character like others.
 const UTF8_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const undecodable = (kind, what, why) => new DecodeError(kind, what, why);
+// What is no text of JSON at all, although a parser takes it.
+const unreadable = (_kind, what, why) => new DecodeError("BadText", what, why);
 const unencodable = (kind, what, why) => new EncodeError(kind, what, why);
 /** A cursor over one body that never looks behind its end. */
 class Reader {
@@ -320,7 +322,7 @@ class TextType extends FieldType {
     fromJson(json, what) {
         if (typeof json !== "string")
             throw new DecodeError("BadValue", what, "not a string");
-        const length = utf8(json, what, undecodable).length;
+        const length = utf8(json, what, unreadable).length;
         if (length > this.max)
             throw new DecodeError("TooLong", what, `${length} is over ${this.max}`);
         this.check(json, what, undecodable);
@@ -399,7 +401,7 @@ class BytesType extends FieldType {
         return length <= base64.length + 11 ? text : { base64 };
     }
     fromJson(json, what) {
-        const bytes = typeof json === "string" ? utf8(json, what, undecodable) : fromBase64(json, what);
+        const bytes = typeof json === "string" ? utf8(json, what, unreadable) : fromBase64(json, what);
         if (bytes.length > this.max)
             throw new DecodeError("TooLong", what, `${bytes.length} is over ${this.max}`);
         return bytes;
@@ -411,7 +413,7 @@ function fromBase64(json, what) {
     }
     try {
         const bytes = atob(json["base64"]);
-        // One spelling: no blanks, no Missing or loose bits at the end.
+        // One spelling: no blanks, no missing padding or loose bits at the end.
         if (btoa(bytes) !== json["base64"])
             throw new Error("another spelling");
         return Uint8Array.from(bytes, (char) => char.charCodeAt(0));
@@ -628,7 +630,8 @@ export function encodeJson(type, value) {
 }
 /**
  * Reads a whole body in the JSON codec. `JSON.parse` reads it: of a key that stands twice the last
- * counts, and a number of 64 bits over 2^53 is taken as a string only, as gates write it.
+ * counts, `1.0` and `1e0` are taken for 1, and a number of 64 bits over 2^53 is taken as a string only,
+ * as gates write it.
  */
 export function decodeJson(type, body) {
     let json;
@@ -866,7 +869,9 @@ export const RevReadMsg = new StructType("RevReadMsg", false, [
 ]);
 /** Why a connection is ended by the server. */
 export const KickReason = {
-    /** The same device logged in on another connection. */
+    /**
+     * A later login took this one's place: of the same device, or of one more than may be logged in.
+     */
     LoggedInElsewhere: 1,
     /** The account may not log in any more. */
     Forbidden: 2,

@@ -304,7 +304,7 @@ pub struct RevReadMsg {
 wire_enum! {
     /// Why a connection is ended by the server.
     pub enum KickReason: u8 {
-        /// The same device logged in on another connection.
+        /// A later login took this one's place: of the same device, or of one more than may be logged in.
         LoggedInElsewhere = 1,
         /// The account may not log in any more.
         Forbidden = 2,

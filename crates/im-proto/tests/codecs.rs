@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use im_proto::client::{Address, ContentType, Empty, GetMsg, HandShake, MsgPage, Redirect, SendMsg};
+use im_proto::client::{Address, ContentType, Empty, GetMsg, HandShake, ListConversations, MsgPage, Redirect, SendMsg};
 use im_proto::fuzzing::{self, BODIES, Body};
 use im_proto::{ClientMsgId, ConversationId, Epoch, Position, Seq, Target, UserId};
 use proptest::collection::vec;
@@ -188,6 +188,18 @@ fn json_cut_anywhere_is_refused() {
             let refusal = (kind.decode)(Codec::Json, &text.slice(..cut)).unwrap_err();
             assert!(matches!(refusal, BadText { .. }), "{} cut at {cut}: {refusal:?}", kind.message);
         }
+    }
+}
+
+/// Neither does its depth cost stack: frames of 64 KiB may hold some 30,000 brackets.
+#[test]
+fn what_stands_under_an_unknown_key_is_skipped_however_deep() {
+    for depth in [1, 128, 30_000] {
+        let text = format!(r#"{{"limit":7,"later":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let read: Result<ListConversations, _> = from_json(&text);
+        assert_eq!(read.map(|list| list.limit), Ok(7), "{depth}");
+        let read: Result<ListConversations, _> = from_json(&text[..text.len() - 1]);
+        assert!(matches!(read, Err(BadText { .. })), "{depth} and an end that is missing");
     }
 }
 

@@ -28,6 +28,8 @@ const UTF8_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 type Refuse = (kind: string, what: string, why: string) => ProtocolError;
 const undecodable: Refuse = (kind, what, why) => new DecodeError(kind, what, why);
+// What is no text of JSON at all, although a parser takes it.
+const unreadable: Refuse = (_kind, what, why) => new DecodeError("BadText", what, why);
 const unencodable: Refuse = (kind, what, why) => new EncodeError(kind, what, why);
 
 /** A cursor over one body that never looks behind its end. */
@@ -310,7 +312,7 @@ class TextType extends FieldType<string> {
 
   fromJson(json: unknown, what: string): string {
     if (typeof json !== "string") throw new DecodeError("BadValue", what, "not a string");
-    const length = utf8(json, what, undecodable).length;
+    const length = utf8(json, what, unreadable).length;
     if (length > this.max) throw new DecodeError("TooLong", what, `${length} is over ${this.max}`);
     this.check(json, what, undecodable);
     return json;
@@ -386,7 +388,7 @@ class BytesType extends FieldType<Uint8Array> {
   }
 
   fromJson(json: unknown, what: string): Uint8Array {
-    const bytes = typeof json === "string" ? utf8(json, what, undecodable) : fromBase64(json, what);
+    const bytes = typeof json === "string" ? utf8(json, what, unreadable) : fromBase64(json, what);
     if (bytes.length > this.max) throw new DecodeError("TooLong", what, `${bytes.length} is over ${this.max}`);
     return bytes;
   }
@@ -398,7 +400,7 @@ function fromBase64(json: unknown, what: string): Uint8Array {
   }
   try {
     const bytes = atob(json["base64"]);
-    // One spelling: no blanks, no Missing or loose bits at the end.
+    // One spelling: no blanks, no missing padding or loose bits at the end.
     if (btoa(bytes) !== json["base64"]) throw new Error("another spelling");
     return Uint8Array.from(bytes, (char) => char.charCodeAt(0));
   } catch {
@@ -621,7 +623,8 @@ export function encodeJson<T>(type: StructType<T>, value: T): Uint8Array {
 
 /**
  * Reads a whole body in the JSON codec. `JSON.parse` reads it: of a key that stands twice the last
- * counts, and a number of 64 bits over 2^53 is taken as a string only, as gates write it.
+ * counts, `1.0` and `1e0` are taken for 1, and a number of 64 bits over 2^53 is taken as a string only,
+ * as gates write it.
  */
 export function decodeJson<T>(type: StructType<T>, body: Uint8Array): T {
   let json: unknown;

@@ -5,6 +5,7 @@
 
 mod examples;
 mod reading;
+mod server;
 mod tables;
 
 use std::collections::BTreeSet;
