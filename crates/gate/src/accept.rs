@@ -1,10 +1,14 @@
 //! The front door: from a listener's sockets to connections that are served. In order: whom a balancer
 //! speaks for, TLS, WebSocket where the listener speaks it; all of it within the time to log in.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use im_link::network::BoxFuture;
 use im_link::server_tls::Acceptor;
 use im_link::{BoxIo, Listener, link};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::connection::{self, Shared};
-use crate::limits::{Guest, Limit};
+use crate::connection::{Connection, Shared};
+use crate::limits::Limit;
 use crate::proxy::{self, Balancers};
 use crate::websocket::{self, Origins};
 
@@ -31,9 +35,8 @@ pub(crate) struct Accept {
     pub(crate) websocket: Option<Arc<Origins>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) permits: Arc<Semaphore>,
-    /// Cancelled before `stop` when the gate drains.
+    /// Cancelled before `Shared::stop` when the gate drains.
     pub(crate) stop_accepting: CancellationToken,
-    pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -63,34 +66,20 @@ impl Accept {
     }
 
     fn spawn(&self, stream: BoxIo, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let accepted = link::now();
-        // The handshakes' future is large and lives for milliseconds: boxed, with all that only it needs, so
-        // that the task which stays does not keep its room.
-        let admission = Box::pin(self.clone().admit(stream, peer, accepted));
-        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-        self.tasks.spawn(async move {
-            let serve = async {
-                if let Some((io, address, guest)) = admission.await {
-                    connection::run(&shared, io, address, accepted, guest).await;
-                }
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                () = serve => {}
-            }
-            drop(permit);
-        });
+        let admission = self.clone().admit(stream, peer, link::now(), permit);
+        let stop = self.shared.stop.clone();
+        let admission = Box::pin(async move { stop.run_until_cancelled_owned(admission).await.flatten() });
+        self.tasks.spawn(Visit::Door(admission));
     }
 
-    /// The stream on which the client protocol is spoken, the client's address, and its place among those
-    /// who have not logged in.
+    /// The connection on which the client protocol is spoken, if it comes to that.
     async fn admit(
         self,
         mut stream: BoxIo,
         peer: SocketAddr,
         accepted: Instant,
-    ) -> Option<(BoxIo, SocketAddr, Box<Guest>)> {
+        permit: OwnedSemaphorePermit,
+    ) -> Option<Connection> {
         let deadline = accepted + self.shared.config.login_timeout;
         let left = || deadline.saturating_duration_since(link::now());
         let address = if self.balancers.include(peer) { introduced(&mut stream, peer, left()).await? } else { peer };
@@ -102,7 +91,30 @@ impl Accept {
             None => io,
             Some(origins) => upgrade(io, &origins, address, left()).await?,
         };
-        Some((io, address, Box::new(guest)))
+        Some(Connection::new(self.shared, io, address, accepted, guest, permit))
+    }
+}
+
+/// What one task does. The handshakes' future is large and lives for milliseconds: boxed, so that the task
+/// which stays does not keep its room.
+enum Visit {
+    Door(BoxFuture<'static, Option<Connection>>),
+    Inside(Connection),
+}
+
+impl Future for Visit {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut *self {
+                Self::Door(admission) => match ready!(admission.as_mut().poll(cx)) {
+                    None => return Poll::Ready(()),
+                    Some(connection) => *self = Self::Inside(connection),
+                },
+                Self::Inside(connection) => return Pin::new(connection).poll(cx),
+            }
+        }
     }
 }
 

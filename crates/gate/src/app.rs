@@ -25,10 +25,11 @@ use crate::door::{Door, Listening};
 use crate::drain::{self, DrainConfig};
 use crate::encryption::Encryption;
 use crate::http;
+use crate::keep_alive::KeepAlive;
 use crate::limits::{Limiter, Limits};
 use crate::proxy::Balancers;
 use crate::revoked::Revoked;
-use crate::sessions::{Queues, Sessions};
+use crate::sessions::{Client, Queues, Sessions};
 use crate::upstream::Upstream;
 
 /// What a gate needs to know.
@@ -77,7 +78,6 @@ pub struct Gate {
     websocket_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
     stop_accepting: CancellationToken,
-    stop: CancellationToken,
     tasks: TaskTracker,
     /// One task per client connection.
     connections: TaskTracker,
@@ -107,6 +107,9 @@ impl Gate {
         let stop_accepting = stop.child_token();
         let ending = Arc::clone(&revoked).end_logins(Arc::clone(&sessions));
         tasks.spawn(stop.clone().run_until_cancelled_owned(ending));
+        let keep_alive = Arc::new(KeepAlive::new(config.session.keep_alive));
+        let turning = Arc::clone(&keep_alive).turn(Arc::clone(&sessions));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(turning));
         let identity = Identity { tier: Tier::Gate, name: config.name, boot: config.boot, region: config.region };
         for (index, address) in config.routes.into_iter().enumerate() {
             tasks.spawn(link::maintain(
@@ -128,8 +131,10 @@ impl Gate {
             upstream,
             limiter: Arc::new(Limiter::new(config.limits)),
             revoked,
+            keep_alive: Arc::clone(&keep_alive),
             outbound_bytes_max: config.outbound_bytes_max,
             in_flight_max: config.client_in_flight_max,
+            stop,
         });
         let accept = Accept {
             tls: config.client_tls,
@@ -138,7 +143,6 @@ impl Gate {
             shared: Arc::clone(&shared),
             permits: Arc::new(Semaphore::new(config.connections_max)),
             stop_accepting: stop_accepting.clone(),
-            stop: stop.clone(),
             tasks: connections.clone(),
         };
         for listener in clients.sockets {
@@ -149,7 +153,7 @@ impl Gate {
                 tasks.spawn(Accept { websocket: Some(Arc::clone(&origins)), ..accept.clone() }.run(listener));
             }
         }
-        Ok(Self { client_addr, websocket_addr, shared, stop_accepting, stop, tasks, connections })
+        Ok(Self { client_addr, websocket_addr, shared, stop_accepting, tasks, connections })
     }
 
     /// Where clients connect.
@@ -219,7 +223,8 @@ impl Gate {
 
     /// Ends every connection and link, and waits for their tasks.
     pub async fn stop(&self) {
-        self.stop.cancel();
+        self.shared.stop.cancel();
+        self.shared.sessions.for_each(Client::stop);
         self.tasks.close();
         self.connections.close();
         self.tasks.wait().await;

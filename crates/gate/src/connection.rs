@@ -1,8 +1,12 @@
-//! The task of one client connection: from the accepted socket to its end.
+//! One client connection, from the end of its TLS handshake to its own.
+//!
+//! Most connections are idle, and there are many, so this future is written by hand: what only some need
+//! at some time is on the heap for that time.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -10,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use im_auth::Verifier;
+use im_link::network::BoxFuture;
 use im_link::{BoxIo, FrameIo, Network, link};
 use im_proto::client::{Auth, Command, Empty, KickReason, Kickout};
 use im_proto::limits::CLIENT_FRAME_LEN_MAX;
@@ -17,10 +22,13 @@ use im_proto::{Refusal, RefusalCode};
 use im_secure::EphemeralKey;
 use im_session::{Action, CloseReason, GateSession, GateSessionConfig};
 use proto_codec::{Bytes, Flags, FrameError};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::encryption::Encryption;
+use crate::keep_alive::KeepAlive;
 use crate::limits::{Guest, Limit, Limiter};
 use crate::revoked::Revoked;
 use crate::sessions::{Client, Sessions};
@@ -41,54 +49,96 @@ pub(crate) struct Shared {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) keep_alive: Arc<KeepAlive>,
     pub(crate) revoked: Arc<Revoked>,
     /// Bytes that may wait for one client.
     pub(crate) outbound_bytes_max: usize,
     /// Requests of one client under way at once; over it the gate stops reading from it.
     pub(crate) in_flight_max: u32,
+    /// The gate's end, which ends its connections at once. Those that are logged in do not wait for it:
+    /// they are told.
+    pub(crate) stop: CancellationToken,
 }
 
-/// Serves a connection until it ends. The time to log in runs from `accepted`, TLS included.
-pub(crate) async fn run(
-    shared: &Shared,
-    io: BoxIo,
-    address: SocketAddr,
-    accepted: std::time::Instant,
-    guest: Box<Guest>,
-) {
-    let session = GateSession::new(accepted, shared.encryption.policy());
-    let timer = pin!(sleep_until(session.deadline(&shared.config).into()));
-    let client = Arc::new(Client::new(shared.outbound_bytes_max));
-    let io = FrameIo::new(io, CLIENT_FRAME_LEN_MAX);
-    let guest = Some(guest);
-    let mut connection =
-        Connection { shared, io, address, session, client, guest, timer, held_back: false, ending: false, shut: false };
-    poll_fn(|cx| connection.poll(cx)).await;
-    if !connection.ending {
-        connection.leave();
-    }
-}
-
-struct Connection<'a> {
-    shared: &'a Shared,
+/// Serves a connection until it ends.
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
     io: FrameIo,
-    address: SocketAddr,
     session: GateSession,
     client: Arc<Client>,
     /// Until it has logged in.
     guest: Option<Box<Guest>>,
-    /// The session's deadline, or the flush timeout once the end has been decided.
-    timer: Pin<&'a mut Sleep>,
+    /// The time to log in, or the flush timeout once the end has been decided. In between there is none:
+    /// `Shared::keep_alive` has this task look.
+    alarm: Option<BoxFuture<'static, Alarm>>,
     /// Frames were left alone, because too many requests were under way.
     held_back: bool,
     /// The end has been decided: the last word is on its way.
     ending: bool,
     /// The last word is with the kernel, and nothing comes behind it.
     shut: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Connection<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+/// What a connection waits for that has not logged in, or that ends.
+enum Alarm {
+    /// Its time is over.
+    Time,
+    /// The gate's is.
+    Stop,
+}
+
+fn alarm(stop: &CancellationToken, at: Instant) -> BoxFuture<'static, Alarm> {
+    let stop = stop.clone().cancelled_owned();
+    Box::pin(async move {
+        match timeout_at(at, stop).await {
+            Ok(()) => Alarm::Stop,
+            Err(_) => Alarm::Time,
+        }
+    })
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if !this.client.is_stopped() {
+            ready!(this.step(cx));
+        }
+        if !this.ending && !this.client.is_stopped() {
+            this.leave();
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Connection {
+    /// The time to log in runs from `accepted`, TLS included.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        io: BoxIo,
+        address: SocketAddr,
+        accepted: std::time::Instant,
+        guest: Guest,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let session = GateSession::new(accepted, shared.encryption.policy());
+        Self {
+            io: FrameIo::new(io, CLIENT_FRAME_LEN_MAX),
+            client: Arc::new(Client::new(address, shared.outbound_bytes_max)),
+            guest: Some(Box::new(guest)),
+            alarm: Some(alarm(&shared.stop, session.deadline(&shared.config).into())),
+            session,
+            shared,
+            held_back: false,
+            ending: false,
+            shut: false,
+            _permit: permit,
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.client.outbound.register(cx.waker());
         if let Some(dismissal) = self.client.dismissed() {
             let action = self.session.on_dismissal(dismissal);
@@ -102,7 +152,7 @@ impl Connection<'_> {
         }
         match self.io.poll_drain(cx, &self.client.outbound) {
             Poll::Ready(Err(error)) => {
-                debug!(address = %self.address, %error, "cannot write to a client");
+                debug!(address = %self.client.address, %error, "cannot write to a client");
                 Poll::Ready(())
             }
             Poll::Ready(Ok(())) if self.ending => self.linger(cx),
@@ -121,8 +171,8 @@ impl Connection<'_> {
 
     /// Reads and works off frames. While too many requests are under way nothing is read: their
     /// answers wake this task, and TCP holds the client back meanwhile.
-    fn read(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
-        use std::ops::ControlFlow::{Break, Continue};
+    fn read(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
+        use ControlFlow::{Break, Continue};
         self.held_back = false;
         self.hand_over();
         for _ in 0..READS_PER_WAKE {
@@ -134,7 +184,7 @@ impl Connection<'_> {
                 Poll::Ready(Ok(0)) => return Break(()),
                 Poll::Ready(Ok(_)) => self.hand_over(),
                 Poll::Ready(Err(error)) => {
-                    debug!(address = %self.address, %error, "cannot read from a client");
+                    debug!(address = %self.client.address, %error, "cannot read from a client");
                     return Break(());
                 }
             }
@@ -187,20 +237,45 @@ impl Connection<'_> {
         }
     }
 
-    fn watch(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if self.ending {
-                debug!(address = %self.address, "a client did not take its last frames");
-                return std::ops::ControlFlow::Break(());
-            }
-            let action = self.session.on_timeout(link::now(), &self.shared.config);
-            self.act(action);
-            if !self.ending {
-                // Frames have moved the deadline since the timer was set.
-                self.timer.as_mut().reset(self.session.deadline(&self.shared.config).into());
+    fn watch(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
+        if self.client.is_told_to_look() {
+            self.on_time();
+        }
+        while let Some(alarm) = &mut self.alarm {
+            match alarm.as_mut().poll(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Alarm::Stop) => {
+                    self.client.stop();
+                    return ControlFlow::Break(());
+                }
+                Poll::Ready(Alarm::Time) if self.ending => {
+                    debug!(address = %self.client.address, "a client did not take its last frames");
+                    return ControlFlow::Break(());
+                }
+                Poll::Ready(Alarm::Time) => self.on_time(),
             }
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
+    }
+
+    /// The deadline may have passed, unless frames have moved it since it was set.
+    fn on_time(&mut self) {
+        let action = self.session.on_timeout(link::now(), &self.shared.config);
+        self.act(action);
+        if !self.ending {
+            self.set_deadline();
+        }
+    }
+
+    fn set_deadline(&mut self) {
+        let deadline = self.session.deadline(&self.shared.config);
+        self.alarm = match self.client.login() {
+            None => Some(alarm(&self.shared.stop, deadline.into())),
+            Some(login) => {
+                self.shared.keep_alive.enter(login.key.session, deadline);
+                None
+            }
+        };
     }
 
     fn act(&mut self, action: Action) {
@@ -224,8 +299,11 @@ impl Connection<'_> {
             Action::LoggedIn(sequence, ack) => {
                 self.guest = None;
                 client.answer_login(sequence, &ack, self.session.take_sealer());
-                // Later frames only move the deadline away; this step may bring it nearer.
-                self.timer.as_mut().reset(self.session.deadline(&self.shared.config).into());
+                self.set_deadline();
+                // Whoever stops the gate tells those that it finds, and has not found this one if it came first.
+                if self.shared.stop.is_cancelled() {
+                    self.client.stop();
+                }
             }
             Action::HeartBeat(sequence) => self.forward(sequence, Command::HeartBeat, Bytes::from_static(&[0])),
             Action::Forward { sequence, command, body } => self.forward(sequence, command, body),
@@ -247,7 +325,7 @@ impl Connection<'_> {
         match self.shared.verifier.load().verify(&token, now) {
             Ok(claims) => {
                 if let Some(refusal) = self.shared.revoked.refusal(&claims) {
-                    info!(address = %self.address, user = %claims.user, %refusal, "a login was refused");
+                    info!(address = %self.client.address, user = %claims.user, %refusal, "a login was refused");
                     metrics::counter!("sim_gate_logins_refused_total").increment(1);
                     return self.session.on_login_refused(refusal);
                 }
@@ -255,10 +333,10 @@ impl Connection<'_> {
                     return self.session.on_login_refused(refusal);
                 }
                 let since_ms = unix_ms(now);
-                let login = self.shared.sessions.enter(&self.client, claims, device, platform, self.address, since_ms);
+                let login = self.shared.sessions.enter(&self.client, claims, device, platform, since_ms);
                 // What was taken back between the look above and now has not found this login yet.
                 self.shared.revoked.end(&self.client);
-                info!(address = %self.address, user = %login.user, device = %login.device,
+                info!(address = %self.client.address, user = %login.user, device = %login.device,
                     session = %login.key.session, "logged in");
                 metrics::counter!("sim_gate_logins_total").increment(1);
                 self.shared.upstream.announce(login);
@@ -266,9 +344,9 @@ impl Connection<'_> {
                 self.session.on_login(link::now(), &self.shared.config, user, session, since_ms)
             }
             Err(error) => {
-                info!(address = %self.address, %error, "a login was refused");
+                info!(address = %self.client.address, %error, "a login was refused");
                 metrics::counter!("sim_gate_logins_refused_total").increment(1);
-                self.session.on_login_refused(self.shared.limiter.login_failed(self.address.ip(), error))
+                self.session.on_login_refused(self.shared.limiter.login_failed(self.client.address.ip(), error))
             }
         }
     }
@@ -293,8 +371,8 @@ impl Connection<'_> {
             CloseReason::Draining => client.refuse(0, 0, &RefusalCode::Draining.into()),
         }
         match reason {
-            CloseReason::Logout(_) | CloseReason::Idle => debug!(address = %self.address, ?reason, "closing"),
-            _ => info!(address = %self.address, ?reason, "closing"),
+            CloseReason::Logout(_) | CloseReason::Idle => debug!(address = %self.client.address, ?reason, "closing"),
+            _ => info!(address = %self.client.address, ?reason, "closing"),
         }
         if let Some(limit) = Limit::behind(reason) {
             limit.count();
@@ -302,7 +380,7 @@ impl Connection<'_> {
         metrics::counter!("sim_gate_closes_total", "reason" => close_label(reason)).increment(1);
         self.leave();
         self.ending = true;
-        self.timer.as_mut().reset(Instant::now() + FLUSH_TIMEOUT);
+        self.alarm = Some(alarm(&self.shared.stop, Instant::now() + FLUSH_TIMEOUT));
     }
 
     fn say_kickout(&self, reason: KickReason) {
@@ -317,7 +395,7 @@ impl Connection<'_> {
         if let Some(login) = self.client.login() {
             self.shared.sessions.leave(login.key.session);
             self.shared.upstream.denounce(login);
-            debug!(address = %self.address, user = %login.user, session = %login.key.session, "logged off");
+            debug!(address = %self.client.address, user = %login.user, session = %login.key.session, "logged off");
         }
     }
 }

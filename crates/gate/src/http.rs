@@ -70,7 +70,7 @@ async fn online(State(shared): State<Arc<Shared>>, Query(page): Query<Page>) -> 
 async fn conns(State(shared): State<Arc<Shared>>, Query(page): Query<Page>) -> Json<Rows<ConnRow>> {
     Json(rows(&shared, &page, |client, login| ConnRow {
         online: online_row(login),
-        address: login.address.to_string(),
+        address: client.address.to_string(),
         queued_bytes: client.outbound.len(),
         in_flight: client.in_flight.load(Ordering::Relaxed),
         ending: client.dismissed().is_some(),

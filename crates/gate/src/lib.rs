@@ -3,9 +3,10 @@
 //!
 //! * `door`: where clients come in. `accept`: the accepting loop. `proxy`: for whom a balancer dials.
 //!   [`websocket`]: the way in for browsers.
-//! * `connection`: the task of one client connection.
+//! * `connection`: one client connection.
 //! * `drain`: how clients are let go before the end.
 //! * `encryption`: whether bodies are encrypted inside TLS, and as whom.
+//! * `keep_alive`: when connections have been silent for too long.
 //! * `limits`: what a client may cost. `rate`: how often something may happen.
 //! * `reload`: what is read again while the gate runs.
 //! * `revoked`: access tokens that were taken back before they ran out.
@@ -23,6 +24,7 @@ mod door;
 mod drain;
 mod encryption;
 mod http;
+mod keep_alive;
 mod limits;
 mod proxy;
 mod rate;

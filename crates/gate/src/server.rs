@@ -89,7 +89,7 @@ settings! {
         pub token_keys: Vec<PathBuf> = "keys/token-ed25519.pub.pem",
         /// From accept to a completed login.
         pub login_timeout: Duration = "10s" in Duration::from_millis(100)..=Duration::from_secs(300),
-        /// Silence after which a logged-in connection is closed.
+        /// Silence after which a logged-in connection is closed; up to one part in 250 later.
         pub keep_alive: Duration = "180s" in Duration::from_secs(1)..=Duration::from_secs(86_400),
         /// Between heartbeats that clients are asked to keep; well under keep_alive.
         pub heartbeat: Duration = "30s" in Duration::from_millis(100)..=Duration::from_secs(3600),

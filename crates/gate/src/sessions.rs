@@ -4,7 +4,7 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use dashmap::DashMap;
@@ -23,6 +23,7 @@ use tracing::warn;
 /// One client connection as the rest of the gate sees it.
 #[derive(Debug)]
 pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
     pub(crate) outbound: Outbound,
     /// The id of the codec of what is sent. Tiers speak binary alone, so what comes from them is
     /// translated here, at the last moment.
@@ -32,6 +33,10 @@ pub(crate) struct Client {
     sealer: Mutex<Option<Box<Sealer>>>,
     login: OnceLock<Login>,
     dismissal: Mutex<Option<Dismissal>>,
+    /// Its task is to look whether it has been silent for too long.
+    told_to_look: AtomicBool,
+    /// The gate stops: its task ends, and nobody is told.
+    stopped: AtomicBool,
     /// Requests passed on and not answered yet.
     pub(crate) in_flight: AtomicU32,
     /// Refusals in a row because it asked too often.
@@ -46,7 +51,6 @@ pub(crate) struct Login {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) platform: Platform,
-    pub(crate) address: SocketAddr,
     pub(crate) key: SessionKey,
     /// By the time of day, for people.
     pub(crate) since_ms: u64,
@@ -83,13 +87,16 @@ impl Login {
 }
 
 impl Client {
-    pub(crate) fn new(outbound_bytes_max: usize) -> Self {
+    pub(crate) fn new(address: SocketAddr, outbound_bytes_max: usize) -> Self {
         Self {
+            address,
             outbound: Outbound::new(outbound_bytes_max),
             codec: AtomicU8::new(Codec::Binary.id().number()),
             sealer: Mutex::new(None),
             login: OnceLock::new(),
             dismissal: Mutex::new(None),
+            told_to_look: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             unheeded: AtomicU32::new(0),
             paid_us: AtomicU64::new(0),
@@ -235,6 +242,28 @@ impl Client {
         self.outbound.wake();
     }
 
+    /// It may have been silent for too long.
+    pub(crate) fn look_at_the_time(&self) {
+        self.told_to_look.store(true, Ordering::Release);
+        self.outbound.wake();
+    }
+
+    /// Whether it was told to look since the last time it was asked.
+    pub(crate) fn is_told_to_look(&self) -> bool {
+        // Asked at every step: a mere look first.
+        self.told_to_look.load(Ordering::Relaxed) && self.told_to_look.swap(false, Ordering::Acquire)
+    }
+
+    /// Ends the task at once.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.outbound.wake();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
     /// Whether it waits for no answer.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0
@@ -287,7 +316,6 @@ impl Sessions {
         claims: Claims,
         device: DeviceId,
         platform: Platform,
-        address: SocketAddr,
         since_ms: u64,
     ) -> &'c Login {
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
@@ -296,7 +324,6 @@ impl Sessions {
             user: claims.user,
             device,
             platform,
-            address,
             key,
             since_ms,
             clock_ms: self.clock_ms(),
@@ -377,7 +404,6 @@ pub(crate) struct Queues {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::sync::atomic::AtomicBool;
     use std::thread;
 
     use im_link::FrameIo;
@@ -430,7 +456,7 @@ mod tests {
         let Keys { sealer, .. } = gate_side.handshake_keys();
         let after = gate_side.session_keys(session, &user);
 
-        let client = Client::new(usize::MAX);
+        let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 1)), usize::MAX);
         client.seal(Some(sealer));
         let (began, stop) = (AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|scope| {

@@ -68,6 +68,41 @@ async fn silence_ends_a_login_and_heartbeats_keep_it() {
     assert_eq!(world.gate.sessions_len(), 1);
 }
 
+/// Whoever falls silent, and whenever: the end comes with its keep-alive, and hardly later.
+#[tokio::test(start_paused = true)]
+async fn everybody_is_let_go_in_time() {
+    const KEEP_ALIVE: Duration = Duration::from_secs(100);
+    let world = World::with(|config| {
+        config.session.keep_alive = KEEP_ALIVE;
+        config.connections_max = 1000;
+    })
+    .await;
+    let mut silences = Vec::new();
+    for number in 0..400_u64 {
+        let mut client = world.login(&format!("user-{number}")).await;
+        let last_word = Duration::from_millis(number * 7919 % 250_000);
+        if number % 7 == 0 {
+            // Some are gone before, and leave nothing that harms others.
+            continue;
+        }
+        silences.push(tokio::spawn(async move {
+            let since = Instant::now();
+            while since.elapsed() < last_word {
+                sleep((last_word - since.elapsed()).min(s(90))).await;
+                client.is_well().await;
+            }
+            let silent = Instant::now();
+            assert_eq!(client.told::<Kickout>(Command::Kickout).await.reason, KickReason::Idle);
+            let waited = silent.elapsed();
+            assert!((KEEP_ALIVE..KEEP_ALIVE + s(1)).contains(&waited), "{number}: {waited:?}");
+        }));
+    }
+    for silence in silences {
+        silence.await.unwrap();
+    }
+    world.sessions(0).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_keep_alive_shorter_than_the_login_timeout_is_kept() {
     let world = World::with(|config| config.session.keep_alive = s(3)).await;
@@ -137,9 +172,14 @@ async fn connections_over_the_bound_are_closed_and_room_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn a_stopped_gate_ends_its_connections() {
     let world = World::new().await;
-    let (mut client, mut guest) = (world.login("a").await, world.dial().await);
+    let (mut client, mut guest, mut late) = (world.login("a").await, world.dial().await, world.greeted().await);
+    // Its token is on the way when the gate looks whom to end.
+    late.say(&frame(Command::Auth.number(), 2, &encoded(&auth(&world.token("late"), "x")))).await;
+    let since = Instant::now();
     world.gate.stop().await;
     client.ended().await;
     guest.ended().await;
+    while late.io.read_frame().await.is_ok() {}
+    assert!(since.elapsed() < s(1));
     assert!(world.network.dial("gate").await.is_err(), "nobody listens any more");
 }
