@@ -9,6 +9,7 @@
 //! * [`browser`]: a page in Chromium.
 //! * [`cable`]: a way between two processes that can be cut.
 //! * [`cluster`]: the tiers of one region, started, killed, restarted, stopped.
+//! * [`dev`]: the cluster that `scripts/dev-cluster` runs.
 //! * [`etcd`]: where services are found.
 //! * [`haproxy`]: the load balancer in front of the gates.
 //! * [`http`]: as much HTTP as probes and accounts need.
@@ -25,6 +26,7 @@ pub mod binaries;
 pub mod browser;
 pub mod cable;
 pub mod cluster;
+pub mod dev;
 pub mod etcd;
 pub mod haproxy;
 pub mod http;
