@@ -116,7 +116,7 @@ def decode_body(codec: int, kind: Type[Any], data: bytes) -> Any:
 
 def server_frame_max(codec: int) -> int:
     """Bytes of body that a frame from a gate may have."""
-    return p.SERVER_FRAME_LEN_MAX * (1 if codec == p.CodecId.Binary else 4)
+    return p.SERVER_FRAME_LEN_MAX * (1 if codec == p.CodecId.Binary else p.CODED_GROWTH_MAX)
 
 
 # --- Transport -------------------------------------------------------------------------------

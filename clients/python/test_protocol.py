@@ -123,7 +123,7 @@ class Refused(unittest.TestCase):
         if row["kind"] == "preamble":
             return p.decode_preamble(data)
         if row["kind"] == "frame":
-            return p.Deframer(p.CLIENT_FRAME_LEN_MAX).feed(data)
+            return list(p.Deframer(p.CLIENT_FRAME_LEN_MAX).feed(data))
         return p.BODIES[row["kind"]].decode(data)
 
     def test_every_refused_byte_string_is_refused_for_its_reason(self):
@@ -179,18 +179,42 @@ class Refused(unittest.TestCase):
 
 
 class Frames(unittest.TestCase):
-    def test_any_split_gives_the_same_frames(self):
-        stream = p.encode_frame(p.Command.HeartBeat, 1, b"\0") + p.encode_frame(
-            p.Command.SendMsg | p.ANSWER_BIT, 2, b"abc", p.FLAG_REFUSED
-        )
-        whole = p.Deframer(64).feed(stream)
-        self.assertEqual([(f.command, f.flags, f.sequence, f.body) for f in whole], [
-            (0x04, 0, 1, b"\0"), (0x85, 1, 2, b"abc"),
-        ])
-        self.assertEqual([(f.is_answer, f.is_refused) for f in whole], [(False, False), (True, True)])
-        for split in range(len(stream) + 1):
-            deframer = p.Deframer(64)
-            self.assertEqual(deframer.feed(stream[:split]) + deframer.feed(stream[split:]), whole)
+    def frame(self, row):
+        return p.Frame(row["command"], row["flags"], row["sequence"], bytes.fromhex(row["body"]))
+
+    def feed(self, deframer, data):
+        """The frames that `data` makes whole, and the name of the error behind them."""
+        frames = []
+        try:
+            for frame in deframer.feed(data):
+                frames.append(frame)
+        except p.FrameError as error:
+            return frames, error.kind
+        return frames, None
+
+    def test_whole_frames_both_ways(self):
+        for row in rows("frames-v1.json"):
+            with self.subTest(row["what"]):
+                frame, data = self.frame(row), bytes.fromhex(row["hex"])
+                self.assertEqual(p.encode_frame(frame.command, frame.sequence, frame.body, frame.flags), data)
+                self.assertEqual(self.feed(p.Deframer(row["length"]), data), ([frame], None))
+
+    def test_streams_split_at_every_point(self):
+        for row in rows("streams-v1.json"):
+            data, whole = bytes.fromhex(row["hex"]), [self.frame(frame) for frame in row["frames"]]
+            for split in range(len(data) + 1):
+                with self.subTest(row["what"], split=split):
+                    deframer = p.Deframer(row["length_max"])
+                    first, _ = self.feed(deframer, data[:split])
+                    self.assertEqual(len(first), row["complete"][split])
+                    rest, error = self.feed(deframer, data[split:])
+                    self.assertEqual((first + rest, error), (whole, row["error"]))
+
+    def test_frames_that_are_not_asked_for_stay(self):
+        stream = p.encode_frame(p.Command.HeartBeat, 1, b"\0") * 2
+        deframer = p.Deframer(64)
+        self.assertEqual(next(deframer.feed(stream)).sequence, 1)
+        self.assertEqual([frame.is_answer for frame in deframer.feed(b"")], [False])
 
 
 class Tables(unittest.TestCase):

@@ -1205,6 +1205,15 @@ class Doors(StandaloneCase):
             a.run(lambda: a.client.logins > 1, "the kick")
         self.assertEqual((kicked.exception.reason, a.state.refresh_token), (p.KickReason.Revoked, ""))
 
+    def test_a_logout_ends_the_connections_of_its_login_and_of_no_other(self):
+        a, other = self.user("a").sync(), User(self, "a", device="-other").sync()
+        a.accounts._call("POST", "/user/logout", bearer=a.state.refresh_token)
+        with self.assertRaises(c.Kicked) as kicked:
+            a.run(lambda: a.client.logins > 1, "the kick")
+        self.assertEqual(kicked.exception.reason, p.KickReason.Revoked)
+        other.client.call(p.Command.ListGroups, p.ListGroups(None, 0), DEADLINE)
+        self.assertEqual(other.client.logins, 1)
+
     def test_a_gate_that_is_not_who_it_should_be(self):
         a = self.user("a")
         a.client._settings.tls = ssl.create_default_context()

@@ -92,6 +92,8 @@ export class Connection {
         if (hello.encryption !== p.Encryption.None)
             throw new Closed("the gate chose to encrypt, which nobody asked for");
         this.codec = hello.codec;
+        if (hello.codec !== p.CodecId.Binary)
+            this.deframer.lengthMax *= p.CODED_GROWTH_MAX;
         this.bodyMax = hello.frame_len_max;
         this.auth = await this.call(p.Command.Auth, {
             token: options.token,

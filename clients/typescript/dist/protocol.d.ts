@@ -35,6 +35,7 @@ export declare const SIGNATURE_LEN = 64;
 export declare const GATES_MAX = 16;
 export declare const CLIENT_FRAME_LEN_MAX = 65536;
 export declare const SERVER_FRAME_LEN_MAX = 524288;
+export declare const CODED_GROWTH_MAX = 4;
 /** Bytes or values that break the protocol's rules. `kind` is one of a few fixed words. */
 export declare class ProtocolError extends Error {
     readonly kind: string;
@@ -152,11 +153,16 @@ export declare function decodeHeader(bytes: Uint8Array, lengthMax: number): Head
 export declare function encodeFrame(command: number, sequence: number, body: Uint8Array, flags?: number): Uint8Array;
 /** Cuts a stream of bytes into frames. After an error the stream has no next frame. */
 export declare class Deframer {
-    private readonly lengthMax;
+    lengthMax: number;
     private buffer;
+    /** `lengthMax` may change between two frames. */
     constructor(lengthMax: number);
-    /** Takes what came and hands out the frames that are whole now. */
-    feed(bytes: Uint8Array): Frame[];
+    /**
+     * Takes what came and hands out the frames that are whole now, and then the error that stands behind
+     * them. Frames that are not asked for stay.
+     */
+    feed(bytes: Uint8Array): IterableIterator<Frame>;
+    private frames;
 }
 /** Which codec a client chose in its handshake. Every codec carries the same messages. */
 export declare const CodecId: {

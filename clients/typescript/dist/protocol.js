@@ -35,6 +35,7 @@ export const SIGNATURE_LEN = 64;
 export const GATES_MAX = 16;
 export const CLIENT_FRAME_LEN_MAX = 65536;
 export const SERVER_FRAME_LEN_MAX = 524288;
+export const CODED_GROWTH_MAX = 4;
 // ---------------------------------------------------------------------------------------------
 // Runtime: how the types of the protocol become bytes. Nothing below names a message.
 /** Bytes or values that break the protocol's rules. `kind` is one of a few fixed words. */
@@ -686,26 +687,31 @@ export function encodeFrame(command, sequence, body, flags = 0) {
 export class Deframer {
     lengthMax;
     buffer = new Uint8Array(0);
+    /** `lengthMax` may change between two frames. */
     constructor(lengthMax) {
         this.lengthMax = lengthMax;
     }
-    /** Takes what came and hands out the frames that are whole now. */
+    /**
+     * Takes what came and hands out the frames that are whole now, and then the error that stands behind
+     * them. Frames that are not asked for stay.
+     */
     feed(bytes) {
         const buffer = new Uint8Array(this.buffer.length + bytes.length);
         buffer.set(this.buffer);
         buffer.set(bytes, this.buffer.length);
-        const frames = [];
-        let at = 0;
-        while (buffer.length - at >= HEADER_LEN) {
-            const { length, command, flags, sequence } = decodeHeader(buffer.subarray(at, at + HEADER_LEN), this.lengthMax);
-            const end = at + HEADER_LEN + length;
-            if (buffer.length < end)
-                break;
-            frames.push({ command, flags, sequence, body: buffer.slice(at + HEADER_LEN, end) });
-            at = end;
+        this.buffer = buffer;
+        return this.frames();
+    }
+    *frames() {
+        while (this.buffer.length >= HEADER_LEN) {
+            const { length, command, flags, sequence } = decodeHeader(this.buffer.subarray(0, HEADER_LEN), this.lengthMax);
+            const end = HEADER_LEN + length;
+            if (this.buffer.length < end)
+                return;
+            const body = this.buffer.slice(HEADER_LEN, end);
+            this.buffer = this.buffer.subarray(end);
+            yield { command, flags, sequence, body };
         }
-        this.buffer = buffer.slice(at);
-        return frames;
     }
 }
 // ---------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ test("every refused byte string is refused for its reason", () => {
     const bytes = unhex(row.hex);
     const read = () => {
       if (row.kind === "preamble") return p.decodePreamble(bytes);
-      if (row.kind === "frame") return new p.Deframer(p.CLIENT_FRAME_LEN_MAX).feed(bytes);
+      if (row.kind === "frame") return [...new p.Deframer(p.CLIENT_FRAME_LEN_MAX).feed(bytes)];
       return p.decode(p.BODIES[row.kind], bytes);
     };
     assert.throws(read, refused(row.error.split(" ")[0]), `${row.kind}: ${row.why}`);
@@ -173,17 +173,51 @@ test("JSON that breaks the rules is refused", () => {
   assert.deepEqual(p.decodeJson(p.ReadMsg, whole), { conversation: "a:b", seq: (1n << 64n) - 1n });
 });
 
-test("any split of a stream gives the same frames", () => {
-  const stream = Buffer.concat([
-    p.encodeFrame(p.Command.HeartBeat, 1, Uint8Array.of(0)),
-    p.encodeFrame(p.Command.SendMsg | p.ANSWER_BIT, 2, Buffer.from("abc"), p.FLAG_REFUSED),
-  ]);
-  const whole = new p.Deframer(64).feed(stream);
-  assert.deepEqual(whole.map((f) => [f.command, f.flags, f.sequence, f.body.length]), [[4, 0, 1, 1], [0x85, 1, 2, 3]]);
-  for (let split = 0; split <= stream.length; split++) {
-    const deframer = new p.Deframer(64);
-    assert.deepEqual([...deframer.feed(stream.subarray(0, split)), ...deframer.feed(stream.subarray(split))], whole);
+/** A frame with its body as hex, as rows have it. */
+const plain = ({ command, flags, sequence, body }) => ({ command, flags, sequence, body: hex(body) });
+const told = ({ command, flags, sequence, body }) => ({ command, flags, sequence, body });
+
+/** The frames that bytes make whole, and the name of the error behind them. */
+function feed(deframer, bytes) {
+  const frames = [];
+  try {
+    for (const frame of deframer.feed(bytes)) frames.push(plain(frame));
+  } catch (error) {
+    assert.ok(error instanceof p.FrameError);
+    return [frames, error.kind];
   }
+  return [frames, null];
+}
+
+test("whole frames, both ways", () => {
+  for (const row of rows("frames-v1.json")) {
+    assert.equal(hex(p.encodeFrame(row.command, row.sequence, unhex(row.body), row.flags)), row.hex, row.what);
+    assert.deepEqual(feed(new p.Deframer(row.length), unhex(row.hex)), [[told(row)], null], row.what);
+  }
+});
+
+test("streams split at every point give the same frames", () => {
+  for (const row of rows("streams-v1.json")) {
+    const stream = unhex(row.hex);
+    for (let split = 0; split <= stream.length; split++) {
+      const deframer = new p.Deframer(row.length_max);
+      const [first] = feed(deframer, stream.subarray(0, split));
+      assert.equal(first.length, row.complete[split], `${row.what} at ${split}`);
+      const [rest, error] = feed(deframer, stream.subarray(split));
+      assert.deepEqual([...first, ...rest], row.frames.map(told), `${row.what} at ${split}`);
+      assert.equal(error, row.error);
+    }
+  }
+});
+
+test("frames that are not asked for stay", () => {
+  const beat = p.encodeFrame(p.Command.HeartBeat, 1, Uint8Array.of(0));
+  const deframer = new p.Deframer(64);
+  for (const frame of deframer.feed(Buffer.concat([beat, beat]))) {
+    assert.equal(frame.sequence, 1);
+    break;
+  }
+  assert.equal([...deframer.feed(new Uint8Array(0))].length, 1);
 });
 
 test("refusals say whether to try again", () => {

@@ -58,6 +58,7 @@ impl Model {
             GATES_MAX,
             CLIENT_FRAME_LEN_MAX,
             SERVER_FRAME_LEN_MAX,
+            CODED_GROWTH_MAX,
         );
         Self { types, bodies, command_numbers, commands, refusals: RefusalCode::KNOWN, limits }
     }

@@ -28,7 +28,7 @@ import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import (
-    Any, Callable, ClassVar, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union, cast,
+    Any, Callable, ClassVar, Dict, Iterator, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union, cast,
 )
 
 "#;

@@ -29,6 +29,10 @@ pub struct Plan {
     pub routes: usize,
     /// Gates.
     pub gates: usize,
+    /// im-services; more than one need a store that they share.
+    pub im_services: usize,
+    /// The servers that keep the store; without any it is a folder of the one im-service.
+    pub servers: Option<Servers>,
     /// Whether users need an account.
     pub known_users_only: bool,
     /// Further settings.
@@ -40,8 +44,25 @@ pub struct Plan {
 impl Default for Plan {
     /// One of each, users with accounts, nothing to complain about.
     fn default() -> Self {
-        Self { routes: 1, gates: 1, known_users_only: true, settings: Vec::new(), allowed: Vec::new() }
+        Self {
+            routes: 1,
+            gates: 1,
+            im_services: 1,
+            servers: None,
+            known_users_only: true,
+            settings: Vec::new(),
+            allowed: Vec::new(),
+        }
     }
+}
+
+/// Where MongoDB and Redis are, whose processes belong to the test.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    /// MongoDB's address.
+    pub mongo: String,
+    /// Redis's address.
+    pub redis: String,
 }
 
 /// The tiers, running.
@@ -50,6 +71,7 @@ pub struct Cluster {
     // In the order in which they are stopped: from the clients inwards.
     tiers: Vec<Tier>,
     allowed: Vec<Allowed>,
+    servers: Option<Servers>,
     signer: Signer,
     certs: ClusterCerts,
     folder: Folder,
@@ -64,6 +86,8 @@ struct Tier {
     /// Where it serves: clients, tiers, accounts.
     port: Port,
     admin: Port,
+    /// Where an im-service answers over gRPC.
+    grpc: Option<Port>,
     process: Option<Process>,
 }
 
@@ -103,11 +127,14 @@ impl Cluster {
         let keys_dir = folder.path().join("keys");
         let certs = ClusterCerts::load_or_create(&keys_dir, &[])?;
         let signer = keys::load_or_create(&keys_dir)?;
-        let mut cluster = Self { tiers: Vec::new(), allowed: plan.allowed.clone(), signer, certs, folder };
+        let (allowed, servers) = (plan.allowed.clone(), plan.servers.clone());
+        let mut cluster = Self { tiers: Vec::new(), allowed, servers, signer, certs, folder };
         for number in 1..=plan.gates {
             cluster.add(Binary::Gate, number)?;
         }
-        cluster.add(Binary::ImService, 1)?;
+        for number in 1..=plan.im_services {
+            cluster.add(Binary::ImService, number)?;
+        }
         for number in 1..=plan.routes {
             cluster.add(Binary::Route, number)?;
         }
@@ -120,7 +147,8 @@ impl Cluster {
         let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}"));
         let (config, log) = (file("toml"), file("log"));
         let (port, admin) = (Port::lease()?, Port::lease()?);
-        self.tiers.push(Tier { name, binary, config, log, port, admin, process: None });
+        let grpc = (binary == Binary::ImService).then(Port::lease).transpose()?;
+        self.tiers.push(Tier { name, binary, config, log, port, admin, grpc, process: None });
         Ok(())
     }
 
@@ -137,7 +165,7 @@ impl Cluster {
     }
 
     fn settings(&self, tier: &Tier, routes: &[String], known_users_only: bool) -> anyhow::Result<String> {
-        let Tier { name, binary, port, admin, .. } = tier;
+        let Tier { name, binary, port, admin, grpc, .. } = tier;
         let mut text = format!("[{}]\nname = {name:?}\nlink_ca = {:?}\n", binary.section(), self.certs.ca());
         let (address, admin) = (port.address().to_string(), admin.address().to_string());
         writeln!(text, "{} = {admin:?}", binary.admin_key())?;
@@ -158,9 +186,16 @@ impl Cluster {
             }
             Binary::ImService => {
                 writeln!(text, "http_listen = {address:?}\nroutes = {routes:?}")?;
-                writeln!(text, "token_keys = {keys_dir:?}\ndata = {:?}", self.data())?;
+                writeln!(text, "token_keys = {keys_dir:?}")?;
                 writeln!(text, "known_users_only = {known_users_only}")?;
-                writeln!(text, "grpc_listen = \"127.0.0.1:0\"")?;
+                let grpc = grpc.as_ref().context("an im-service has a port for gRPC")?.address().to_string();
+                writeln!(text, "grpc_listen = {grpc:?}")?;
+                match &self.servers {
+                    None => writeln!(text, "data = {:?}", self.data())?,
+                    Some(Servers { mongo, redis }) => {
+                        writeln!(text, "store = \"mongo\"\nmongo_uri = {mongo:?}\nredis_url = {redis:?}")?;
+                    }
+                }
             }
         }
         Ok(text)
@@ -174,6 +209,11 @@ impl Cluster {
     /// Where accounts are served.
     pub fn accounts(&self) -> anyhow::Result<SocketAddr> {
         self.of(Binary::ImService).next().map(|tier| tier.port.address()).context("no im-service")
+    }
+
+    /// Where an im-service answers over gRPC.
+    pub fn grpc(&self, name: &str) -> anyhow::Result<SocketAddr> {
+        Ok(self.find(name)?.grpc.as_ref().with_context(|| format!("{name} does not speak gRPC"))?.address())
     }
 
     /// Where a tier serves.
@@ -276,7 +316,10 @@ impl Cluster {
             self.terminate(&name).await?;
         }
         self.check_logs()?;
-        verify::store(&self.data()).await
+        match &self.servers {
+            None => verify::store(&self.data()).await,
+            Some(servers) => verify::shared_store(servers).await,
+        }
     }
 
     /// An error that shows every line that a person would look at and nobody announced.

@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::PATIENCE;
+use crate::{LOOK_EVERY, PATIENCE};
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,14 +25,62 @@ pub async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
     exchange(address, &format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")).await
 }
 
+/// `GET path`, which must be answered with 200 and JSON.
+pub async fn get_json(address: SocketAddr, path: &str) -> anyhow::Result<Value> {
+    let answer = get(address, path).await?;
+    ensure!(answer.status == 200, "{path}: {}: {}", answer.status, answer.body);
+    Ok(serde_json::from_str(&answer.body)?)
+}
+
+/// Waits until `GET path` is answered with what is wanted.
+pub async fn wait_json(
+    address: SocketAddr,
+    path: &str,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> anyhow::Result<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = get_json(address, path).await;
+        if let Ok(now) = &answer
+            && wanted(now)
+        {
+            return answer;
+        }
+        ensure!(Instant::now() < deadline, "{what}: {:#}", answer?);
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 /// `PUT path` without a body.
 pub async fn put(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
-    let request = format!("PUT {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-    exchange(address, &request).await
+    without_body("PUT", address, path).await
+}
+
+/// `DELETE path`.
+pub async fn delete(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    without_body("DELETE", address, path).await
+}
+
+async fn without_body(method: &str, address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    let rest = "connection: close\r\ncontent-length: 0";
+    exchange(address, &format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n{rest}\r\n\r\n")).await
+}
+
+/// The sum of a metric's rows whose labels contain `label`; 0 where there is none.
+pub async fn metric(address: SocketAddr, name: &str, label: &str) -> anyhow::Result<f64> {
+    let rows = get(address, "/metrics").await?.body;
+    let values = rows.lines().filter_map(|row| {
+        let (labels, value) = row.strip_prefix(name)?.rsplit_once(' ')?;
+        // The rest of a longer name is no label.
+        let is_it = (labels.is_empty() || labels.starts_with('{')) && labels.contains(label);
+        is_it.then(|| value.parse::<f64>().ok())?
+    });
+    Ok(values.sum::<f64>())
 }
 
 /// `POST path` with JSON and a token, which may be empty where none is asked for.
-pub async fn post(address: SocketAddr, path: &str, token: &str, body: &serde_json::Value) -> anyhow::Result<Answer> {
+pub async fn post(address: SocketAddr, path: &str, token: &str, body: &Value) -> anyhow::Result<Answer> {
     let body = body.to_string();
     let shown = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
     let request = format!(

@@ -7,11 +7,14 @@
 //! * [`ports`]: ports that no other test takes.
 //! * [`process`]: one process, its end and its log. [`logs`]: what a log may say.
 //! * [`browser`]: a page in Chromium.
+//! * [`cable`]: a way between two processes that can be cut.
 //! * [`cluster`]: the tiers of one region, started, killed, restarted, stopped.
+//! * [`dev`]: the cluster that `scripts/dev-cluster` runs.
 //! * [`etcd`]: where services are found.
 //! * [`haproxy`]: the load balancer in front of the gates.
 //! * [`http`]: as much HTTP as probes and accounts need.
 //! * [`person`]: a user with a client and a journal of all that the client told.
+//! * [`region`]: gates and routes of another region.
 //! * [`traffic`]: people who keep sending, and a ledger of what was acked.
 //! * [`verify`]: the promise, checked over ledger, timelines, histories and store.
 //!
@@ -21,7 +24,9 @@
 
 pub mod binaries;
 pub mod browser;
+pub mod cable;
 pub mod cluster;
+pub mod dev;
 pub mod etcd;
 pub mod haproxy;
 pub mod http;
@@ -29,6 +34,7 @@ pub mod logs;
 pub mod person;
 pub mod ports;
 pub mod process;
+pub mod region;
 pub mod traffic;
 pub mod verify;
 

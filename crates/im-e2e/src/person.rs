@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use im_client::{Client, ClientConfig, Dial, EndCause, Event, Events, MemoryPosition, State, StaticToken, TlsDial};
-use im_proto::client::{ContentType, Direction, Entry, Message, SendAck, SendMsg};
+use im_proto::client::{ContentType, Direction, Entry, Message, RevReadMsg, RevSignal, SendAck, SendMsg};
 use im_proto::{ClientMsgId, ConversationId, DeviceId, Position, Seq, Target, UserId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -34,6 +34,10 @@ pub struct Journal {
     pub entries: Vec<Entry>,
     /// Where the first connection had caught up, once it had.
     pub caught_up: Option<Position>,
+    /// What others have read, as it was told.
+    pub reads: Vec<RevReadMsg>,
+    /// What others signalled.
+    pub signals: Vec<RevSignal>,
     /// What should not have happened.
     pub complaints: Vec<String>,
     /// How the client ended.
@@ -156,7 +160,7 @@ impl Person {
             Ok(Ok(journal)) => Ok(journal),
             Ok(Err(_)) => anyhow::bail!("{}: the client ended before {what}: {:?}", self.user, self.client.state()),
             Err(_) => {
-                let Journal { entries, caught_up, complaints, ended } = self.journal();
+                let Journal { entries, caught_up, complaints, ended, .. } = self.journal();
                 anyhow::bail!(
                     "{}: not {what} in {PATIENCE:?}: {} entries, caught up {caught_up:?}, {complaints:?}, {ended:?}, {:?}",
                     self.user,
@@ -228,7 +232,9 @@ async fn listen(mut events: Events, from: Position, journal: watch::Sender<Journ
             Event::Restored { .. } | Event::Trimmed { .. } => journal.complaints.push(format!("{event:?}")),
             Event::CaughtUp(position) => journal.caught_up = journal.caught_up.or(Some(position)),
             Event::State(State::Ended(cause)) => journal.ended = Some(cause),
-            Event::State(_) | Event::Sent { .. } | Event::Read(_) | Event::Signal(_) => {}
+            Event::Read(read) => journal.reads.push(read),
+            Event::Signal(signal) => journal.signals.push(signal),
+            Event::State(_) | Event::Sent { .. } => {}
         });
     }
 }

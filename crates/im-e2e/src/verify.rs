@@ -9,9 +9,10 @@ use anyhow::{Context as _, ensure};
 use im_proto::client::{self, Message};
 use im_proto::{ClientMsgId, ConversationId, GroupId, Seq, Target, UserId};
 use im_store_embedded::{EmbeddedStore, Options};
+use im_store_mongo::{MongoOptions, MongoStore};
 use im_timeline::{Store, check};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Servers};
 use crate::person::Person;
 use crate::traffic::Said;
 
@@ -187,7 +188,18 @@ fn readers(conversation: &ConversationId, groups: &Groups) -> anyhow::Result<Vec
 /// holds.
 pub async fn store(data: &Path) -> anyhow::Result<u64> {
     let store = EmbeddedStore::open(data, &Options::default()).context("open the store that was left")?;
-    let report = check::check(&store).await;
+    opened(&store).await
+}
+
+/// The same of a store on servers.
+pub async fn shared_store(servers: &Servers) -> anyhow::Result<u64> {
+    let options = MongoOptions { redis: Some(servers.redis.clone()), ..MongoOptions::new(servers.mongo.clone()) };
+    let store = MongoStore::open(options).await.context("open the store that was left")?;
+    opened(&store).await
+}
+
+async fn opened(store: &dyn Store) -> anyhow::Result<u64> {
+    let report = check::check(store).await;
     store.close().await;
     let report = report.context("check the store that was left")?;
     ensure!(report.is_clean(), "the store breaks its rules: {:?}", report.findings);

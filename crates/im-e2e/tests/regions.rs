@@ -1,165 +1,37 @@
-//! Two regions as processes, with proxies on the links between them that cut: the im-service and its
-//! store are in one, the other one's clients reach everybody all the same.
+//! Two regions as processes, with cables between them that are cut: the im-service and its store are in
+//! one, the other one's clients reach everybody all the same.
 
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use im_client::TlsDial;
 use im_e2e::binaries::Binary;
+use im_e2e::cable::Cable;
 use im_e2e::cluster::{Cluster, Plan};
-use im_e2e::logs::{self, Allowed, ROUTE_DOWN};
+use im_e2e::logs::{Allowed, ROUTE_DOWN};
 use im_e2e::person::Person;
-use im_e2e::ports::Port;
-use im_e2e::process::Process;
+use im_e2e::region::{FAR, Region};
 use im_e2e::{PATIENCE, http};
-use im_link::certs::ClusterCerts;
 use im_proto::Target;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Well under a heartbeat, which comes every 30 seconds: what is there by then was told.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the cut brings into the logs.
-const CUT: Allowed =
-    Allowed { text: "the link to the im-service broke", because: "the regions are cut from each other" };
+/// What a cut brings into the logs.
+const CUT: Allowed = Allowed { text: "the link to the im-service broke", because: "a link is cut" };
 
-/// A proxy that can be cut: then nothing passes and nobody is told, as when a cable is drawn.
-struct Proxy {
-    address: SocketAddr,
-    is_cut: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Proxy {
-    async fn start(to: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (is_cut, cut) = watch::channel(false);
-        let task = tokio::spawn(async move {
-            loop {
-                let (near, _) = listener.accept().await.unwrap();
-                tokio::spawn(Self::carry(near, to, cut.clone()));
-            }
-        });
-        Self { address, is_cut, task }
-    }
-
-    fn cut(&self, is_cut: bool) {
-        self.is_cut.send_replace(is_cut);
-    }
-
-    async fn carry(mut near: TcpStream, to: SocketAddr, mut cut: watch::Receiver<bool>) {
-        let mut fresh = cut.clone();
-        if fresh.wait_for(|is_cut| !is_cut).await.is_err() {
-            return;
-        }
-        let Ok(mut far) = TcpStream::connect(to).await else { return };
-        let carried = tokio::select! {
-            _ = copy_bidirectional(&mut near, &mut far) => return,
-            cut = cut.wait_for(|is_cut| *is_cut) => cut.is_ok(),
-        };
-        // Both ends stay open and hear nothing more, until the way is open again or they have given up.
-        if carried {
-            let _ = cut.wait_for(|is_cut| !is_cut).await;
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// The tiers of the region without an im-service.
-struct Far {
-    gate: Port,
-    gate_admin: Port,
-    route_admin: Port,
-    processes: Vec<Process>,
-    logs: Vec<PathBuf>,
-}
-
-impl Far {
-    async fn start(near: &Cluster, peers: &[SocketAddr]) -> Self {
-        let dir = near.folder();
-        let keys = dir.join("keys");
-        let certs = ClusterCerts::at(&keys);
-        let lease = || Port::lease().unwrap();
-        let (gate, gate_admin, route, route_admin) = (lease(), lease(), lease(), lease());
-        let peers: Vec<_> = peers.iter().map(|address| format!("near={address}")).collect();
-        let common = |section: &str, files: im_link::tls::CertFiles| {
-            format!(
-                "[{section}]\nname = \"far-{section}\"\nregion = \"far\"\nlink_ca = {:?}\nlink_cert = {:?}\nlink_key = {:?}\n",
-                certs.ca(),
-                files.cert,
-                files.key
-            )
-        };
-        let route_settings = format!(
-            "{}listen = \"{}\"\nhttp_listen = \"{}\"\npeers = {peers:?}\n",
-            common("route", certs.route()),
-            route.address(),
-            route_admin.address()
-        );
-        let server = certs.gate_server();
-        let gate_settings = format!(
-            "{}client_listen = \"{}\"\nhttp_listen = \"{}\"\nroutes = [\"{}\"]\nclient_cert = {:?}\nclient_key = {:?}\ntoken_keys = [{:?}]\n",
-            common("gate", certs.gate_link()),
-            gate.address(),
-            gate_admin.address(),
-            route.address(),
-            server.cert,
-            server.key,
-            im_auth::keys::public_file(&keys)
-        );
-        let (mut processes, mut logs) = (Vec::new(), Vec::new());
-        for (binary, settings) in [(Binary::Route, route_settings), (Binary::Gate, gate_settings)] {
-            let file = |kind: &str| dir.join(format!("far-{}.{kind}", binary.section()));
-            std::fs::write(file("toml"), settings).unwrap();
-            processes.push(Process::start(binary, &file("toml"), &file("log")).unwrap());
-            logs.push(file("log"));
-        }
-        let far = Self { gate, gate_admin, route_admin, processes, logs };
-        far.wait_ready(true).await;
-        far
-    }
-
-    /// Waits until gate and route are ready, or the route is not.
-    async fn wait_ready(&self, ready: bool) {
-        let admins = if ready { vec![&self.route_admin, &self.gate_admin] } else { vec![&self.route_admin] };
-        let wanted = if ready { 200 } else { 503 };
-        for admin in admins {
-            let deadline = Instant::now() + PATIENCE;
-            while !http::get(admin.address(), "/readyz").await.is_ok_and(|answer| answer.status == wanted) {
-                assert!(Instant::now() < deadline, "the far region does not get {wanted} as readiness");
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-
-    async fn person(&self, near: &Cluster, user: &str) -> Person {
-        let dial = Arc::new(TlsDial::new(&near.ca()).unwrap());
-        Person::connect_by(near, user, "phone", vec![self.gate.address().to_string()], dial).await.unwrap()
-    }
-
-    async fn stop(mut self) {
-        // The gate first, as its clients are gone.
-        for process in self.processes.iter_mut().rev() {
-            process.signal("TERM").await.unwrap();
-            assert_eq!(process.ended().await.unwrap().code(), Some(0));
-        }
-        for log in &self.logs {
-            assert_eq!(logs::unexpected(log, &[ROUTE_DOWN, CUT]).unwrap(), Vec::<String>::new());
-        }
+/// A cluster in the region `near`.
+fn near(routes: usize) -> Plan {
+    let region = |binary| (binary, "region = \"near\"".to_owned());
+    Plan {
+        routes,
+        known_users_only: false,
+        settings: [Binary::Gate, Binary::Route, Binary::ImService].map(region).into(),
+        allowed: vec![ROUTE_DOWN, CUT],
+        ..Plan::default()
     }
 }
 
@@ -178,38 +50,27 @@ async fn crossed(route: SocketAddr) -> u64 {
     line.map_or(0, |count| count.parse().unwrap())
 }
 
-/// Waits until a route knows of so many users of the other region.
-async fn knows(route: SocketAddr, users: u64) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let status: serde_json::Value = serde_json::from_str(&http::get(route, "/status").await.unwrap().body).unwrap();
+/// Waits until a route knows of so many users at each of so many routes of the far region.
+async fn knows(route: SocketAddr, routes: usize, users: u64) {
+    let known = |status: &serde_json::Value| {
         let peers = status["peers"].as_array().unwrap();
-        if peers.len() == 1 && peers[0]["users"] == users && peers[0]["region"] == "far" {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{status:#}");
-        sleep(Duration::from_millis(20)).await;
-    }
+        peers.len() == routes && peers.iter().all(|peer| peer["users"] == users && peer["region"] == FAR)
+    };
+    http::wait_json(route, "/status", "the users of the other region are known", known).await.unwrap();
 }
 
 #[tokio::test]
 async fn people_of_two_regions_talk_and_a_cut_between_them_heals() {
-    let region = |binary| (binary, "region = \"near\"".to_owned());
-    let plan = Plan {
-        routes: 2,
-        known_users_only: false,
-        settings: [Binary::Gate, Binary::Route, Binary::ImService].map(region).into(),
-        allowed: vec![ROUTE_DOWN, CUT],
-        ..Plan::default()
-    };
-    let near = Cluster::start(plan).await.unwrap();
-    let proxies =
-        [Proxy::start(near.address("route-1").unwrap()).await, Proxy::start(near.address("route-2").unwrap()).await];
-    let far = Far::start(&near, &proxies.each_ref().map(|proxy| proxy.address)).await;
+    let near = Cluster::start(near(2)).await.unwrap();
+    let cables = [
+        Cable::lay(near.address("route-1").unwrap()).await.unwrap(),
+        Cable::lay(near.address("route-2").unwrap()).await.unwrap(),
+    ];
+    let far = Region::start(&near, 1, 1, &cables.each_ref().map(Cable::address)).await.unwrap();
     let (ann, cyd) =
         (Person::connect(&near, "ann", "phone").await.unwrap(), Person::connect(&near, "cyd", "phone").await.unwrap());
-    let ben = far.person(&near, "ben").await;
-    knows(near.admin("route-1").unwrap(), 1).await;
+    let ben = far.person(&near, 0, "ben", "phone").await.unwrap();
+    knows(near.admin("route-1").unwrap(), 1, 1).await;
     // Ben's own requests cross, and so do notifies, both ways.
     ann.say(&to(&ben), "1", "from near to far").await.unwrap();
     sees(&ben, 1).await;
@@ -223,8 +84,8 @@ async fn people_of_two_regions_talk_and_a_cut_between_them_heals() {
     sees(&ann, 3).await;
     assert_eq!(crossed(master).await, before);
 
-    proxies.iter().for_each(|proxy| proxy.cut(true));
-    far.wait_ready(false).await;
+    cables.iter().for_each(Cable::cut);
+    far.wait_alone().await.unwrap();
     ann.say(&to(&cyd), "4", "the near region does not care").await.unwrap();
     ann.say(&to(&ben), "5", "for later").await.unwrap();
     let (ben, saying) = {
@@ -235,19 +96,90 @@ async fn people_of_two_regions_talk_and_a_cut_between_them_heals() {
     sees(&cyd, 2).await;
     assert!(!saying.is_finished(), "nobody can have acked it");
 
-    proxies.iter().for_each(|proxy| proxy.cut(false));
+    cables.iter().for_each(Cable::mend);
     let healed = Instant::now();
-    far.wait_ready(true).await;
+    far.wait_ready().await.unwrap();
     saying.await.unwrap().unwrap();
     println!("acked {:.2?} after the heal", healed.elapsed());
     for route in ["route-1", "route-2"] {
-        knows(near.admin(route).unwrap(), 1).await;
+        knows(near.admin(route).unwrap(), 1, 1).await;
     }
     // Told of one, ben also gets what was said while nobody could tell.
     ann.say(&to(&ben), "7", "again").await.unwrap();
     sees(&ben, 5).await;
 
     drop((ann, cyd, ben));
-    far.stop().await;
+    far.finish(&[ROUTE_DOWN, CUT]).await.unwrap();
     assert_eq!(near.finish().await.unwrap(), 7);
+}
+
+/// Each gate of a region is cut from another route, so that each route has a gate of its own and takes
+/// itself for the master, and neither can hear of the other. One user is at both gates.
+#[tokio::test]
+async fn two_routes_that_both_believe_to_be_master_do_no_harm() {
+    let near = Cluster::start(near(1)).await.unwrap();
+    let far = Region::start(&near, 2, 2, &[near.address("route-1").unwrap()]).await.unwrap();
+    let master_of = |senders: u64| {
+        move |status: &serde_json::Value| status["role"] == "master" && status["senders_here"] == senders
+    };
+    http::wait_json(far.route_admin(0), "/status", "both gates use the first route", master_of(2)).await.unwrap();
+    let cyd = Person::connect(&near, "cyd", "phone").await.unwrap();
+    let ann = far.person(&near, 0, "ann", "phone").await.unwrap();
+    let ben = far.person(&near, 1, "ben", "phone").await.unwrap();
+    let dan =
+        [far.person(&near, 0, "dan", "phone").await.unwrap(), far.person(&near, 1, "dan", "laptop").await.unwrap()];
+    knows(near.admin("route-1").unwrap(), 2, 3).await;
+
+    let cut = [far.cable(0, 1), far.cable(1, 0)];
+    cut.iter().for_each(|cable| cable.cut());
+    let since = Instant::now();
+    for route in [0, 1] {
+        http::wait_json(far.route_admin(route), "/status", "each is master of one gate", master_of(1)).await.unwrap();
+    }
+    println!("two masters {:.2?} after the cut", since.elapsed());
+    // Said everywhere by everybody: acked, told at once, wherever the receiver is.
+    let (mut said, mut seen) = (0, [0; 4]);
+    for round in 0..3 {
+        let everybody = [&ann, &ben, &cyd, &dan[0]];
+        for (from, speaker) in everybody.iter().enumerate() {
+            for (to_whom, receiver) in everybody.iter().enumerate().filter(|(other, _)| *other != from) {
+                let name = format!("{round}-{to_whom}");
+                timeout(TOLD_WITHIN, speaker.say(&to(receiver), &name, "hello")).await.expect("acked").unwrap();
+                (said, seen[from], seen[to_whom]) = (said + 1, seen[from] + 1, seen[to_whom] + 1);
+                sees(receiver, seen[to_whom]).await;
+                if to_whom == 3 {
+                    sees(&dan[1], seen[3]).await;
+                }
+            }
+        }
+    }
+    for route in [0, 1] {
+        let status = http::get_json(far.route_admin(route), "/status").await.unwrap();
+        assert!(master_of(1)(&status), "still: {status:#}");
+    }
+
+    cut.iter().for_each(|cable| cable.mend());
+    let deadline = Instant::now() + PATIENCE;
+    let settled = loop {
+        let (first, second) = (
+            http::get_json(far.route_admin(0), "/status").await.unwrap(),
+            http::get_json(far.route_admin(1), "/status").await.unwrap(),
+        );
+        let roles = [&first["role"], &second["role"]];
+        let is_one = roles.contains(&&"master".into()) && roles.contains(&&"standby".into());
+        if is_one && first["logins"] == 4 && second["logins"] == 4 {
+            break first;
+        }
+        assert!(Instant::now() < deadline, "{first:#} {second:#}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(settled["master"], "far-route-2", "the later claim stands");
+    http::wait_json(far.route_admin(1), "/status", "everybody follows", master_of(2)).await.unwrap();
+    ann.say(&to(&ben), "last", "one again").await.unwrap();
+    sees(&ben, seen[1] + 1).await;
+    said += 1;
+
+    drop((ann, ben, cyd, dan));
+    far.finish(&[ROUTE_DOWN, CUT]).await.unwrap();
+    assert_eq!(near.finish().await.unwrap(), said);
 }

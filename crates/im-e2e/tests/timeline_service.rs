@@ -1,16 +1,17 @@
 //! The timeline service of a real im-service: the same timelines as those of connected clients, the
-//! same promise under kill -9, and its page in a browser.
+//! same promise under kill -9, over each kind of store; and its page in a browser.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
 use im_e2e::binaries::Binary;
-use im_e2e::cluster::{Cluster, Plan};
+use im_e2e::cluster::{Cluster, Plan, Servers};
 use im_e2e::logs::Allowed;
 use im_e2e::person::Person;
 use im_e2e::{browser, http};
 use im_proto::client::ContentType;
 use im_proto::{GroupId, Target, UserId};
+use im_servers::{MongoSet, RedisServer};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -22,10 +23,24 @@ const OPEN: &str = "timeline_open = true";
 const ASKS_FOR_NOTHING: Allowed =
     Allowed { text: "asks for no token", because: "the timeline service is open, and says so loudly" };
 
+const ABANDONED: Allowed =
+    Allowed { text: "transactions of a process that died are ended", because: "an im-service was killed in one" };
+
 async fn cluster(setting: String) -> Cluster {
+    cluster_over(None, setting).await
+}
+
+async fn cluster_over(servers: Option<Servers>, setting: String) -> Cluster {
     let settings = vec![(Binary::ImService, setting)];
-    let plan = Plan { settings, known_users_only: false, allowed: vec![ASKS_FOR_NOTHING], ..Plan::default() };
-    Cluster::start(plan).await.unwrap()
+    let allowed = vec![ASKS_FOR_NOTHING, ABANDONED];
+    Cluster::start(Plan { settings, servers, known_users_only: false, allowed, ..Plan::default() }).await.unwrap()
+}
+
+/// MongoDB and Redis for one test; they go with what this returns.
+async fn servers() -> (MongoSet, RedisServer, Servers) {
+    let (mongo, redis) = (MongoSet::start(1).await.unwrap(), RedisServer::start().await.unwrap());
+    let servers = Servers { mongo: mongo.uri(), redis: redis.url() };
+    (mongo, redis, servers)
 }
 
 async fn get(cluster: &Cluster, path: &str) -> Value {
@@ -44,7 +59,16 @@ fn entries(page: &Value) -> Vec<(String, Value)> {
 
 #[tokio::test]
 async fn clients_and_business_systems_share_their_timelines() {
-    let cluster = cluster(OPEN.into()).await;
+    share_timelines(cluster(OPEN.into()).await).await;
+}
+
+#[tokio::test]
+async fn clients_and_business_systems_share_their_timelines_on_mongodb() {
+    let (_mongo, _redis, servers) = servers().await;
+    share_timelines(cluster_over(Some(servers), OPEN.into()).await).await;
+}
+
+async fn share_timelines(cluster: Cluster) {
     let service = cluster.accounts().unwrap();
     let ben = Person::connect(&cluster, "ben", "laptop").await.unwrap();
 
@@ -80,8 +104,17 @@ async fn clients_and_business_systems_share_their_timelines() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_outside_survives_too() {
+    survive(cluster(OPEN.into()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_outside_survives_on_mongodb() {
+    let (_mongo, _redis, servers) = servers().await;
+    survive(cluster_over(Some(servers), OPEN.into()).await).await;
+}
+
+async fn survive(mut cluster: Cluster) {
     const MESSAGES: usize = 400;
-    let mut cluster = cluster(OPEN.into()).await;
     let service = cluster.accounts().unwrap();
     // Whoever gets no answer asks again under the same key.
     let sending = tokio::spawn(async move {

@@ -12,7 +12,7 @@ use im_link::tls::{CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_runtime::settings::Secret;
-use im_runtime::{Context, Operators, admin, http, settings};
+use im_runtime::{Condition, Context, Operators, Readiness, admin, http, settings};
 use im_timeline_api::Auth;
 use tokio::net::TcpListener;
 use tokio::time::interval;
@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::accounts::{self, Accounts, AccountsConfig};
 use crate::app::{ImService, ImServiceConfig};
-use crate::backend::{Backend, MongoBackend, OpenedStore, Places, Standing};
+use crate::backend::{Backend, MongoBackend, OpenedStore, Places, Standing, StoreWatch};
 use crate::registry::{self, Instance};
 use crate::service::ServiceConfig;
 use crate::upkeep::Retention;
@@ -240,6 +240,7 @@ impl ImServiceServer {
         };
         let service = Arc::new(ImService::start(config, store, &network));
         let Context { shutdown, readiness, metrics, .. } = context;
+        let conditions = Conditions::new(readiness);
         shutdown.spawn(Arc::clone(&service).end_revoked(accounts.revocations(), settings.access_lifetime));
         let operators = Operators::new(settings.operator_token.clone());
         let for_operators = accounts::operators_router(Arc::clone(&accounts), &operators);
@@ -275,7 +276,7 @@ impl ImServiceServer {
             };
             shutdown.spawn(instance.keep(etcd, shutdown.child_token()));
         }
-        shutdown.spawn_vital("store watch", watch(Arc::clone(&service), store_watch, context.clone()));
+        shutdown.spawn_vital("store watch", watch(Arc::clone(&service), store_watch, conditions, context.clone()));
         info!(http = %http_addr, grpc = %grpc_addr, admin = %admin_addr, store = ?settings.store,
             "the im-service listens");
         Ok(Self { service, http_addr, grpc_addr, admin_addr })
@@ -316,11 +317,23 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, So
     Ok((listener, bound))
 }
 
+/// What must hold before work may come. Registered before anybody can ask: a process without conditions
+/// would count as ready.
+struct Conditions {
+    store: Condition,
+    route: Condition,
+}
+
+impl Conditions {
+    fn new(readiness: &Readiness) -> Self {
+        Self { store: readiness.condition("im-service: store"), route: readiness.condition("im-service: route") }
+    }
+}
+
 /// Keeps readiness up to date until the shutdown. Ends early, and with it the process, when the
 /// store will not recover: a supervisor then starts a new one, which reads what is durable.
-async fn watch(service: Arc<ImService>, store: crate::backend::StoreWatch, context: Context) {
-    let store_condition = context.readiness.condition("im-service: store");
-    let route_condition = context.readiness.condition("im-service: route");
+async fn watch(service: Arc<ImService>, store: StoreWatch, conditions: Conditions, context: Context) {
+    let Conditions { store: store_condition, route: route_condition } = conditions;
     let mut ticks = interval(WATCH_EVERY);
     let looking = async {
         loop {

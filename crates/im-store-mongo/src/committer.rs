@@ -44,7 +44,7 @@ const GIVE_WAY: Duration = Duration::from_millis(4);
 const GIVE_WAY_FOR: Duration = Duration::from_secs(1);
 /// Between two tries while MongoDB cannot be reached; each has waited for it already.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
-/// Between two looks for abandoned transactions while a batch is beaten.
+/// Between two looks for abandoned transactions while batches are beaten.
 const ABANDONED_EVERY: Duration = Duration::from_millis(500);
 
 /// An append that waits, and whom to tell.
@@ -77,11 +77,13 @@ pub(crate) struct Committer {
     heads: Mutex<HashMap<String, u64>>,
     /// When a batch was last beaten to its places.
     conflicted: Mutex<Option<Instant>>,
+    /// When abandoned transactions were last looked for.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Committer {
     pub(crate) fn new(db: Arc<Db>, hints: Arc<Hints>, health: Arc<Health>) -> Self {
-        Self { db, hints, health, heads: Mutex::default(), conflicted: Mutex::default() }
+        Self { db, hints, health, heads: Mutex::default(), conflicted: Mutex::default(), looked: Mutex::default() }
     }
 
     /// Runs until the queue is closed and drained.
@@ -173,6 +175,15 @@ impl Committer {
         self.hints.tell(heads);
     }
 
+    fn is_time_to_look(&self) -> bool {
+        let mut looked = self.looked.lock();
+        let is_time = looked.is_none_or(|at| at.elapsed() >= ABANDONED_EVERY);
+        if is_time {
+            *looked = Some(Instant::now());
+        }
+        is_time
+    }
+
     fn forget(&self, timelines: &[String]) {
         let mut remembered = self.heads.lock();
         for timeline in timelines {
@@ -234,8 +245,6 @@ impl<'a> Attempt<'a> {
         let patience = self.committer.db.patience;
         let until = (oldest + patience).max(Instant::now() + patience / 2);
         let (mut pause, mut read) = (PAUSE_MIN, false);
-        // When somebody who died may be in the way.
-        let mut look_at = Instant::now() + abandoned::INACTIVE_MAX;
         loop {
             let open = self.open();
             if open.is_empty() {
@@ -266,9 +275,10 @@ impl<'a> Attempt<'a> {
                 health.unwell(&fault);
             }
             read = true;
-            if fault == Fault::Conflict && Instant::now() >= look_at {
+            // Somebody who died may be in the way. The first who is beaten looks at once, even if it was
+            // started a moment ago: what is in the way may be old.
+            if fault == Fault::Conflict && self.committer.is_time_to_look() {
                 self.end_abandoned().await;
-                look_at = Instant::now() + ABANDONED_EVERY;
             }
             if !fault.is_passing() || Instant::now() >= until {
                 let error = AppendError::Store(StoreError::from(fault));

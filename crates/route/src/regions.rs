@@ -71,6 +71,11 @@ impl Peer {
         self.state.as_ref().is_some_and(|state| state.mastership.master == self.link.peer().name)
     }
 
+    /// The gates that have registered everything with it, folded into one number.
+    fn gates(&self) -> Option<u64> {
+        self.state.as_ref().map(|state| state.gates)
+    }
+
     fn region(&self) -> &str {
         &self.link.peer().region
     }
@@ -192,22 +197,29 @@ impl Regions {
         links.iter().for_each(|link| tell_revoke(link, revoke));
     }
 
-    /// Which receivers to tell over which link: of each region that holds one, one route.
+    /// Which receivers to tell over which link: of each region that holds one, one route; all that hold one
+    /// while the region's routes do not know the same gates, because one may know a receiver's phone and the
+    /// other the laptop. Who is told twice knows it by the place.
     fn crossing<T: Clone>(&self, targets: &[T], user: impl Fn(&T) -> &UserId) -> Vec<(Link, Vec<T>)> {
         let peers = self.0.lock();
         if peers.is_empty() {
             return Vec::new();
         }
-        // Masters first; a region's routes hold the same, unless a gate reaches only one of them.
+        // Masters first.
         let mut peers: Vec<_> = peers.values().filter(|peer| !peer.link.is_closed()).collect();
         let order = |peer: &Peer| (!peer.is_master(), peer.link.id());
         peers.sort_by(|a, b| a.region().cmp(b.region()).then_with(|| order(a).cmp(&order(b))));
+        let is_even = |peer: &Peer| {
+            let mut same_region = peers.iter().filter(|other| other.region() == peer.region());
+            same_region.all(|other| other.gates() == peer.gates())
+        };
+        let peers: Vec<_> = peers.iter().map(|peer| (*peer, is_even(peer))).collect();
         let mut crossing: Vec<(Link, Vec<T>)> = Vec::new();
         for target in targets {
             let hash = user_hash(user(target));
             let mut last_region = None;
-            for peer in peers.iter().filter(|peer| peer.holds(hash)) {
-                if last_region.replace(peer.region()) == Some(peer.region()) {
+            for (peer, is_even) in peers.iter().filter(|(peer, _)| peer.holds(hash)) {
+                if last_region.replace(peer.region()) == Some(peer.region()) && *is_even {
                     continue;
                 }
                 match crossing.iter_mut().find(|(link, _)| link.id() == peer.link.id()) {

@@ -580,22 +580,25 @@ def encode_frame(command: int, sequence: int, body: bytes, flags: int = 0) -> by
 
 
 class Deframer:
-    """Cuts a stream of bytes into frames. After an error the stream has no next frame."""
+    """Cuts a stream of bytes into frames. After an error the stream has no next frame.
+    `length_max` may change between two frames."""
 
     def __init__(self, length_max: int) -> None:
-        self._length_max = length_max
+        self.length_max = length_max
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> List[Frame]:
-        """Takes what came and hands out the frames that are whole now."""
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Takes what came and hands out the frames that are whole now, and then the error that stands
+        behind them. Frames that are not asked for stay."""
         self._buffer += data
-        frames = []
+        return self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
         while len(self._buffer) >= HEADER_LEN:
-            header = decode_header(bytes(self._buffer[:HEADER_LEN]), self._length_max)
+            header = decode_header(bytes(self._buffer[:HEADER_LEN]), self.length_max)
             end = HEADER_LEN + header.length
             if len(self._buffer) < end:
-                break
+                return
             body = bytes(self._buffer[HEADER_LEN:end])
             del self._buffer[:end]
-            frames.append(Frame(header.command, header.flags, header.sequence, body))
-        return frames
+            yield Frame(header.command, header.flags, header.sequence, body)

@@ -690,23 +690,29 @@ export function encodeFrame(command: number, sequence: number, body: Uint8Array,
 export class Deframer {
   private buffer: Uint8Array = new Uint8Array(0);
 
-  constructor(private readonly lengthMax: number) {}
+  /** `lengthMax` may change between two frames. */
+  constructor(public lengthMax: number) {}
 
-  /** Takes what came and hands out the frames that are whole now. */
-  feed(bytes: Uint8Array): Frame[] {
+  /**
+   * Takes what came and hands out the frames that are whole now, and then the error that stands behind
+   * them. Frames that are not asked for stay.
+   */
+  feed(bytes: Uint8Array): IterableIterator<Frame> {
     const buffer = new Uint8Array(this.buffer.length + bytes.length);
     buffer.set(this.buffer);
     buffer.set(bytes, this.buffer.length);
-    const frames: Frame[] = [];
-    let at = 0;
-    while (buffer.length - at >= HEADER_LEN) {
-      const { length, command, flags, sequence } = decodeHeader(buffer.subarray(at, at + HEADER_LEN), this.lengthMax);
-      const end = at + HEADER_LEN + length;
-      if (buffer.length < end) break;
-      frames.push({ command, flags, sequence, body: buffer.slice(at + HEADER_LEN, end) });
-      at = end;
+    this.buffer = buffer;
+    return this.frames();
+  }
+
+  private *frames(): IterableIterator<Frame> {
+    while (this.buffer.length >= HEADER_LEN) {
+      const { length, command, flags, sequence } = decodeHeader(this.buffer.subarray(0, HEADER_LEN), this.lengthMax);
+      const end = HEADER_LEN + length;
+      if (this.buffer.length < end) return;
+      const body = this.buffer.slice(HEADER_LEN, end);
+      this.buffer = this.buffer.subarray(end);
+      yield { command, flags, sequence, body };
     }
-    this.buffer = buffer.slice(at);
-    return frames;
   }
 }

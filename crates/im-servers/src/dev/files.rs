@@ -17,7 +17,6 @@ use anyhow::Context as _;
 
 use super::ports::{MONGODS, Ports};
 use super::probe::REPLICA_SET;
-use super::remove;
 
 /// What sentinels call the master.
 const REDIS_MASTER: &str = "mymaster";
@@ -44,8 +43,6 @@ impl Folder {
             let dir = folder.file(name);
             fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         }
-        // What a cluster left behind that was killed.
-        remove(&folder.description())?;
         Ok(folder)
     }
 

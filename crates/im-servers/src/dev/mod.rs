@@ -61,7 +61,9 @@ impl DevCluster {
         let folder = Folder::open(options.data.canonicalize()?)?;
         let programs = Programs::find(&options.binaries)?;
         let ports = Ports::of(folder.path(), options.free_ports)?;
+        // Before anything is touched: another one may be running in this very folder.
         ports.check_free()?;
+        remove(&folder.description())?;
         programs.make_keys(&folder.keys())?;
         folder.write_settings(&ports)?;
         let mut supervisor = Supervisor::new(folder.path().to_owned());

@@ -86,6 +86,9 @@ impl Ports {
     pub(crate) fn check_free(&self) -> anyhow::Result<()> {
         let taken = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err();
         let taken: Vec<_> = self.numbers.iter().filter(|(_, port)| taken(**port)).collect();
+        if taken.len() == self.numbers.len() {
+            bail!("a cluster runs on these ports already, in this folder or in another");
+        }
         if !taken.is_empty() {
             let list: Vec<_> = taken.into_iter().map(|(name, port)| format!("{port} ({name})")).collect();
             bail!(

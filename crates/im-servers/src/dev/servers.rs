@@ -96,6 +96,8 @@ fn mongod(name: &str, programs: &Programs, folder: &Folder, ports: &Ports) -> Se
         .into_iter()
         // Three of them share a machine with everything else.
         .chain(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"])
+        // Not fifteen seconds in which a secondary might take over: all of them go.
+        .chain(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=1000"])
         .chain(["--dbpath", &folder.file(name).display().to_string()])
         .map(str::to_owned)
         .collect();
