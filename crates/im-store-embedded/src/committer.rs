@@ -196,12 +196,12 @@ impl Committer {
             let rows_len = rows.len();
             let sync = self.durable.commit(rows)?;
             self.inbox.commits.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("store_commits_total").increment(1);
-            metrics::counter!("store_appends_total").increment(u64::from(appends));
-            metrics::histogram!("store_group_appends").record(appends);
-            metrics::histogram!("store_group_rows").record(rows_len as f64);
-            metrics::histogram!("store_fsync_seconds").record(sync);
-            metrics::histogram!("store_group_seconds").record(begin.elapsed());
+            metrics::counter!("sim_store_commits_total").increment(1);
+            metrics::counter!("sim_store_appends_total").increment(u64::from(appends));
+            metrics::histogram!("sim_store_group_appends").record(appends);
+            metrics::histogram!("sim_store_group_rows").record(rows_len as f64);
+            metrics::histogram!("sim_store_fsync_seconds").record(sync);
+            metrics::histogram!("sim_store_group_seconds").record(begin.elapsed());
         }
         for answer in self.answers.drain(..) {
             answer.send();
@@ -212,7 +212,7 @@ impl Committer {
 
     fn fail(mut self, error: StoreError, mut ops: VecDeque<Op>) {
         tracing::error!(%error, "the store has failed; nothing is stored any more until it is opened again");
-        metrics::gauge!("store_failed").set(1.0);
+        metrics::gauge!("sim_store_failed").set(1.0);
         let error = self.inbox.failed.get_or_init(|| error).clone();
         self.inbox.queue.close();
         for answer in self.answers.drain(..) {
@@ -236,14 +236,14 @@ impl Committer {
         self.figures_told = Instant::now();
         let depth = self.inbox.queue.depth();
         let figures = self.durable.figures();
-        metrics::gauge!("store_queue_len").set(depth.len as f64);
-        metrics::gauge!("store_queue_bytes").set(depth.bytes as f64);
-        metrics::gauge!("store_log_bytes").set(figures.log_bytes as f64);
-        metrics::gauge!("store_log_segments").set(figures.log_segments as f64);
-        metrics::gauge!("store_overlay_bytes").set(figures.overlay_bytes as f64);
-        metrics::gauge!("store_overlay_runs").set(figures.overlay_runs as f64);
-        metrics::gauge!("store_tables").set(figures.tables as f64);
-        metrics::gauge!("store_tables_waiting").set(figures.tables_waiting as f64);
+        metrics::gauge!("sim_store_queue_len").set(depth.len as f64);
+        metrics::gauge!("sim_store_queue_bytes").set(depth.bytes as f64);
+        metrics::gauge!("sim_store_log_bytes").set(figures.log_bytes as f64);
+        metrics::gauge!("sim_store_log_segments").set(figures.log_segments as f64);
+        metrics::gauge!("sim_store_overlay_bytes").set(figures.overlay_bytes as f64);
+        metrics::gauge!("sim_store_overlay_runs").set(figures.overlay_runs as f64);
+        metrics::gauge!("sim_store_tables").set(figures.tables as f64);
+        metrics::gauge!("sim_store_tables_waiting").set(figures.tables_waiting as f64);
     }
 }
 

@@ -118,7 +118,7 @@ impl EmbeddedStore {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(self.gone().into())),
             Err((PushError::Closed, _)) => Err(self.gone().into()),
             Err((PushError::Full, _)) => {
-                metrics::counter!("store_busy_total").increment(1);
+                metrics::counter!("sim_store_busy_total").increment(1);
                 Err(busy)
             }
         }
