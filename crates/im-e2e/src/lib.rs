@@ -3,6 +3,7 @@
 //!
 //! This crate is for tests alone; the tests are in `tests/`, what they share is here:
 //!
+//! * [`bare`]: a client that does what a test says and nothing by itself.
 //! * [`binaries`]: the tiers' binaries, built when they are missing or old.
 //! * [`ports`]: ports that no other test takes.
 //! * [`process`]: one process, its end and its log. [`logs`]: what a log may say.
@@ -22,6 +23,7 @@
 //! is fixed; no process outlives its test; a WARN or ERROR in a log that nobody announced fails the
 //! test, and so does a line that is no log line, which is how panics look.
 
+pub mod bare;
 pub mod binaries;
 pub mod browser;
 pub mod cable;

@@ -77,6 +77,19 @@ impl Person {
         Self::start(user, device, mint(cluster, user)?, Arc::default(), gates, dial).await
     }
 
+    /// Connects to one gate with a token of an account.
+    pub async fn connect_at(
+        cluster: &Cluster,
+        gate: &str,
+        user: &str,
+        device: &str,
+        token: String,
+    ) -> anyhow::Result<Self> {
+        let dial = Arc::new(TlsDial::new(&cluster.ca())?);
+        let gates = vec![cluster.address(gate)?.to_string()];
+        Self::start(user, device, token, Arc::default(), gates, dial).await
+    }
+
     async fn resume(
         cluster: &Cluster,
         user: &str,

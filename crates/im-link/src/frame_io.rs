@@ -28,6 +28,10 @@ pub struct FrameIo {
     deframer: Deframer,
     inbound: BytesMut,
     writing: BytesMut,
+    /// How much of `writing` the socket has taken.
+    written: usize,
+    /// Buffers up to so many bytes are kept when they are empty.
+    keep: usize,
     flushed: bool,
 }
 
@@ -60,8 +64,16 @@ impl FrameIo {
             deframer: Deframer::new(frame_len_max),
             inbound: BytesMut::new(),
             writing: BytesMut::new(),
+            written: 0,
+            keep: 0,
             flushed: true,
         }
+    }
+
+    /// Keeps the buffers for what is written, up to so many bytes each. For few connections with much to
+    /// say, whose buffers would else grow from nothing with every write.
+    pub(crate) fn keep_buffers(&mut self, bytes: usize) {
+        self.keep = bytes;
     }
 
     /// Reads what is there, once. `Ready(0)`: the peer closed.
@@ -101,7 +113,7 @@ impl FrameIo {
 
     /// Bytes that wait to be written or for the rest of their frame.
     pub fn held(&self) -> usize {
-        self.inbound.len() + self.writing.len()
+        self.inbound.len() + self.writing.len() - self.written
     }
 
     /// Writes what `outbound` holds until it is empty or the socket takes no more.
@@ -109,19 +121,23 @@ impl FrameIo {
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, outbound: &Outbound) -> Poll<io::Result<()>> {
         loop {
             if self.writing.is_empty() {
-                self.writing = outbound.take();
+                outbound.exchange(&mut self.writing);
             }
             if self.writing.is_empty() {
                 break;
             }
             self.flushed = false;
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.writing))?;
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.writing[self.written..]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.writing.advance(written);
-            if self.writing.is_empty() {
-                self.writing = BytesMut::new();
+            self.written += written;
+            if self.written == self.writing.len() {
+                self.written = 0;
+                self.writing.clear();
+                if self.writing.capacity() > self.keep {
+                    self.writing = BytesMut::new();
+                }
             }
         }
         if !self.flushed {
@@ -169,6 +185,55 @@ impl FrameIo {
         match poll_fn(|cx| self.poll_fill(cx)).await? {
             0 => Err(ReadError::Closed),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures_util::FutureExt as _;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    /// What one end writes, in pieces that the stream takes, with the other end reading along.
+    async fn written(io: &mut FrameIo, peer: &mut tokio::io::DuplexStream, outbound: &Outbound) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut some = [0; 300];
+        loop {
+            let drained = poll_fn(|cx| io.poll_drain(cx, outbound)).now_or_never();
+            while let Some(count) = peer.read(&mut some).now_or_never() {
+                all.extend_from_slice(&some[..count.unwrap()]);
+            }
+            if let Some(drained) = drained {
+                drained.unwrap();
+                return all;
+            }
+        }
+    }
+
+    /// Kept or not, every byte goes out once and in order; and an end that keeps nothing owns nothing
+    /// while nothing is said, which is what a million idle connections cost.
+    #[tokio::test]
+    async fn buffers_are_kept_up_to_their_bound_and_never_mixed() {
+        for (keep, kept) in [(0, false), (4096, true), (100, false)] {
+            let (near, mut far) = tokio::io::duplex(1000);
+            let mut io = FrameIo::new(Box::new(near), 1024);
+            io.keep_buffers(keep);
+            let outbound = Outbound::new(usize::MAX);
+            for round in 0..5u8 {
+                let frames: Vec<Vec<u8>> = (0..3u8).map(|n| vec![round * 3 + n; 500]).collect();
+                for frame in &frames {
+                    outbound.push(|out| out.extend_from_slice(frame)).unwrap();
+                }
+                assert_eq!(written(&mut io, &mut far, &outbound).await, frames.concat(), "keep {keep}, round {round}");
+                assert_eq!(io.held(), 0);
+            }
+            let mut spare = BytesMut::new();
+            outbound.exchange(&mut spare);
+            assert_eq!(spare.capacity() + io.writing.capacity() > 0, kept, "keep {keep}");
         }
     }
 }

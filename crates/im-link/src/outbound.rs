@@ -8,6 +8,10 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use proto_codec::{Encode, Flags, Frame, Header};
 
+/// Bytes of a buffer's beginning: a notify with a short message or some acks, which would else make it
+/// grow step by step from nothing.
+const FIRST_BYTES: usize = 512;
+
 /// Why nothing was put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
@@ -70,6 +74,9 @@ impl Outbound {
             return Err(PushError::Full);
         }
         let was_empty = queue.bytes.is_empty();
+        if queue.bytes.capacity() == 0 {
+            queue.bytes.reserve(FIRST_BYTES);
+        }
         write(&mut queue.bytes);
         drop(queue);
         // An owner that was woken for an earlier frame takes this one along.
@@ -105,9 +112,11 @@ impl Outbound {
         self.owner.wake();
     }
 
-    /// Everything that waits; empty when nothing does. For the owner.
-    pub(crate) fn take(&self) -> BytesMut {
-        std::mem::take(&mut self.queue.lock().bytes)
+    /// Gives everything that waits, nothing when nothing does, for an empty buffer to go on with. For the
+    /// owner.
+    pub(crate) fn exchange(&self, empty: &mut BytesMut) {
+        debug_assert!(empty.is_empty(), "what was taken is written before more is");
+        std::mem::swap(&mut self.queue.lock().bytes, empty);
     }
 
     /// Whom to wake; the owner registers before it looks, so that no push goes unnoticed.
@@ -120,16 +129,22 @@ impl Outbound {
 mod tests {
     use super::*;
 
+    fn take(outbound: &Outbound) -> BytesMut {
+        let mut taken = BytesMut::new();
+        outbound.exchange(&mut taken);
+        taken
+    }
+
     #[test]
     fn a_full_or_closed_buffer_refuses_and_keeps_what_it_has() {
         let outbound = Outbound::new(20);
         assert_eq!(outbound.push_body(1, Flags::NONE, 1, b"12345678"), Ok(()));
         assert_eq!(outbound.push_body(1, Flags::NONE, 2, b"a body over the bound by itself"), Err(PushError::Full));
-        assert_eq!(outbound.take().len(), 20);
+        assert_eq!(take(&outbound).len(), 20);
         assert_eq!(outbound.push_body(1, Flags::NONE, 3, b""), Ok(()));
         outbound.close();
         assert_eq!(outbound.push_body(1, Flags::NONE, 4, b""), Err(PushError::Closed));
-        assert_eq!(outbound.take().len(), Header::LEN, "what was taken in before is still written");
-        assert!(outbound.take().is_empty());
+        assert_eq!(take(&outbound).len(), Header::LEN, "what was taken in before is still written");
+        assert!(take(&outbound).is_empty());
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::diagnostics::Process;
+
 /// From a tenth of a millisecond to ten seconds, three to a decade.
 pub const SECONDS_BUCKETS: [f64; 16] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -26,13 +28,14 @@ impl Metrics {
         self.0.render()
     }
 
-    /// Folds buffered samples for as long as the process lives; run it as a task.
+    /// Folds buffered samples, and looks at the process itself, for as long as it lives; run it as a task.
     pub async fn sweep(self) {
         let mut tick = tokio::time::interval(SWEEP_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             self.0.run_upkeep();
+            Process::look().record();
         }
     }
 }

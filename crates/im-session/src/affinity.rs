@@ -17,15 +17,29 @@ impl Affinity {
         if command == Command::SendMsg {
             // The target stands first in a `SendMsg` for exactly this.
             if let Ok(target) = Target::decode(&mut Reader::over(body)) {
-                return Self::of(target.conversation(user).as_str());
+                return Self::of_target(&target, user);
             }
         }
         Self::of(user.as_str())
     }
 
+    /// The same as of the conversation's name, which need not be made for it.
+    fn of_target(target: &Target, user: &UserId) -> Self {
+        let hash = match target {
+            Target::Group(group) => fnv1a(FNV_SEED, group.as_str().as_bytes()),
+            Target::User(peer) => {
+                let (smaller, bigger) = if peer <= user { (peer, user) } else { (user, peer) };
+                [smaller.as_str(), ":", bigger.as_str()]
+                    .iter()
+                    .fold(FNV_SEED, |hash, part| fnv1a(hash, part.as_bytes()))
+            }
+        };
+        Self(hash)
+    }
+
     /// Of requests that have that name in common.
     pub fn of(text: &str) -> Self {
-        Self(fnv1a(0xcbf2_9ce4_8422_2325, text.as_bytes()))
+        Self(fnv1a(FNV_SEED, text.as_bytes()))
     }
 
     /// The instance that wins the rendezvous: the greatest hash of key and name. When an instance
@@ -45,6 +59,8 @@ impl Affinity {
 pub fn user_hash(user: &UserId) -> u64 {
     mix(Affinity::of(user.as_str()).0)
 }
+
+const FNV_SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a, 64 bits (draft-eastlake-fnv): the same on every machine and in every version, which a
 /// standard hasher does not promise.
@@ -89,6 +105,7 @@ mod tests {
         let there = Affinity::of_request(Command::SendMsg, &a, &send_to("b"));
         let back = Affinity::of_request(Command::SendMsg, &b, &send_to("a"));
         assert_eq!(there, back);
+        assert_eq!(there, Affinity::of("a:b"), "routes of another version name the conversation");
         assert_ne!(there, Affinity::of_request(Command::GetMsg, &a, &send_to("b")));
     }
 

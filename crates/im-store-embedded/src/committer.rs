@@ -21,37 +21,54 @@ use tokio::sync::oneshot;
 
 use crate::durable::Durable;
 use crate::group::{Group, Numbers, Trimmed};
-use crate::queue::Queue;
+use crate::queue::{Cost, Queue};
 
 /// Operations in one group at most. Far above what gathers during one fsync; it bounds the time
 /// between two fsyncs when a full queue is drained.
 const GROUP_LEN_MAX: usize = 2_048;
-/// Bytes in one group at most, as [`Op::bytes`] counts them.
+/// Bytes in one group at most, as [`Op::cost`] counts them.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often the figures are told to the metrics.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
 /// Something to be done in order, and whom to tell.
 pub(crate) enum Op {
-    Append(Append, Reply<Result<Placed, AppendError>>),
+    /// Some of one caller, who is told when all are done.
+    Append(Vec<Append>, Reply<Result<Outcomes, AppendError>>),
     Commit(Vec<Change>, Reply<Result<(), CommitError>>),
-    Trim { user: UserId, through: Seq, from: Option<Seq>, reply: Reply<Result<Trimmed, StoreError>> },
-    Sweep { policy: SweepPolicy, rows_max: usize, reply: Reply<Result<(Swept, usize), StoreError>> },
+    Trim {
+        user: UserId,
+        through: Seq,
+        from: Option<Seq>,
+        reply: Reply<Result<Trimmed, StoreError>>,
+    },
+    Sweep {
+        policy: SweepPolicy,
+        rows_max: usize,
+        reply: Reply<Result<(Swept, usize), StoreError>>,
+    },
     Load(Vec<DumpRow>, Reply<Result<(), LoadError>>),
 }
 
 type Reply<T> = oneshot::Sender<T>;
 
+/// One for each append, in their order.
+type Outcomes = Vec<Result<Placed, AppendError>>;
+
 impl Op {
-    /// About the memory that it takes while it waits and the rows that it becomes.
-    pub(crate) fn bytes(&self) -> usize {
+    /// How many it is, and about the memory that it takes while it waits and the rows that it becomes.
+    pub(crate) fn cost(&self) -> Cost {
         const ROW: usize = 128;
-        match self {
-            Self::Append(append, _) => append.payload.len() + ROW * (2 + append.recipients.len()),
+        let len = if let Self::Append(appends, _) = self { appends.len() } else { 1 };
+        let bytes = match self {
+            Self::Append(appends, _) => {
+                appends.iter().map(|append| append.payload.len() + ROW * (2 + append.recipients.len())).sum()
+            }
             Self::Commit(changes, _) => changes.iter().map(|change| ROW + change_bytes(change)).sum(),
             Self::Trim { .. } | Self::Sweep { .. } => ROW,
             Self::Load(rows, _) => rows.iter().map(|row| ROW + row_bytes(row)).sum(),
-        }
+        };
+        Cost { len, bytes }
     }
 }
 
@@ -92,7 +109,7 @@ impl Inbox {
 
 /// An outcome that waits for the disk.
 enum Answer {
-    Append(Reply<Result<Placed, AppendError>>, Result<Placed, AppendError>),
+    Append(Reply<Result<Outcomes, AppendError>>, Outcomes),
     Commit(Reply<Result<(), CommitError>>, Result<(), CommitError>),
     Trim(Reply<Result<Trimmed, StoreError>>, Result<Trimmed, StoreError>),
     Sweep(Reply<Result<(Swept, usize), StoreError>>, Result<(Swept, usize), StoreError>),
@@ -103,7 +120,7 @@ impl Answer {
     /// Whoever asked may have gone; what was handed in happens all the same.
     fn send(self) {
         match self {
-            Self::Append(reply, outcome) => drop(reply.send(outcome)),
+            Self::Append(reply, outcomes) => drop(reply.send(Ok(outcomes))),
             Self::Commit(reply, outcome) => drop(reply.send(outcome)),
             Self::Trim(reply, outcome) => drop(reply.send(outcome)),
             Self::Sweep(reply, outcome) => drop(reply.send(outcome)),
@@ -169,12 +186,12 @@ impl Committer {
     fn group(&mut self, ops: &mut VecDeque<Op>) -> Result<(), StoreError> {
         let begin = Instant::now();
         let mut group = Group::new(self.durable.view(), Durable::builder(), &mut self.numbers);
-        let mut appends = 0u32;
+        let mut appended = 0;
         while let Some(op) = ops.pop_front() {
             let answer = match op {
-                Op::Append(append, reply) => {
-                    appends += 1;
-                    Answer::Append(reply, group.append(&append))
+                Op::Append(appends, reply) => {
+                    appended += appends.len();
+                    Answer::Append(reply, appends.iter().map(|append| group.append(append)).collect())
                 }
                 Op::Commit(changes, reply) => Answer::Commit(reply, group.commit(&changes)),
                 Op::Trim { user, through, from, reply } => Answer::Trim(reply, group.trim(&user, through, from)),
@@ -196,12 +213,12 @@ impl Committer {
             let rows_len = rows.len();
             let sync = self.durable.commit(rows)?;
             self.inbox.commits.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("store_commits_total").increment(1);
-            metrics::counter!("store_appends_total").increment(u64::from(appends));
-            metrics::histogram!("store_group_appends").record(appends);
-            metrics::histogram!("store_group_rows").record(rows_len as f64);
-            metrics::histogram!("store_fsync_seconds").record(sync);
-            metrics::histogram!("store_group_seconds").record(begin.elapsed());
+            metrics::counter!("sim_store_commits_total").increment(1);
+            metrics::counter!("sim_store_appends_total").increment(appended as u64);
+            metrics::histogram!("sim_store_group_appends").record(appended as f64);
+            metrics::histogram!("sim_store_group_rows").record(rows_len as f64);
+            metrics::histogram!("sim_store_fsync_seconds").record(sync);
+            metrics::histogram!("sim_store_group_seconds").record(begin.elapsed());
         }
         for answer in self.answers.drain(..) {
             answer.send();
@@ -212,7 +229,7 @@ impl Committer {
 
     fn fail(mut self, error: StoreError, mut ops: VecDeque<Op>) {
         tracing::error!(%error, "the store has failed; nothing is stored any more until it is opened again");
-        metrics::gauge!("store_failed").set(1.0);
+        metrics::gauge!("sim_store_failed").set(1.0);
         let error = self.inbox.failed.get_or_init(|| error).clone();
         self.inbox.queue.close();
         for answer in self.answers.drain(..) {
@@ -236,14 +253,14 @@ impl Committer {
         self.figures_told = Instant::now();
         let depth = self.inbox.queue.depth();
         let figures = self.durable.figures();
-        metrics::gauge!("store_queue_len").set(depth.len as f64);
-        metrics::gauge!("store_queue_bytes").set(depth.bytes as f64);
-        metrics::gauge!("store_log_bytes").set(figures.log_bytes as f64);
-        metrics::gauge!("store_log_segments").set(figures.log_segments as f64);
-        metrics::gauge!("store_overlay_bytes").set(figures.overlay_bytes as f64);
-        metrics::gauge!("store_overlay_runs").set(figures.overlay_runs as f64);
-        metrics::gauge!("store_tables").set(figures.tables as f64);
-        metrics::gauge!("store_tables_waiting").set(figures.tables_waiting as f64);
+        metrics::gauge!("sim_store_queue_len").set(depth.len as f64);
+        metrics::gauge!("sim_store_queue_bytes").set(depth.bytes as f64);
+        metrics::gauge!("sim_store_log_bytes").set(figures.log_bytes as f64);
+        metrics::gauge!("sim_store_log_segments").set(figures.log_segments as f64);
+        metrics::gauge!("sim_store_overlay_bytes").set(figures.overlay_bytes as f64);
+        metrics::gauge!("sim_store_overlay_runs").set(figures.overlay_runs as f64);
+        metrics::gauge!("sim_store_tables").set(figures.tables as f64);
+        metrics::gauge!("sim_store_tables_waiting").set(figures.tables_waiting as f64);
     }
 }
 

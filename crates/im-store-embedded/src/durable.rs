@@ -231,8 +231,8 @@ impl Durable {
             return Ok(false);
         }
         self.log.release(newest.last()).map_err(failed)?;
-        metrics::counter!("store_moves_total").increment(1);
-        metrics::histogram!("store_move_seconds").record(begin.elapsed());
+        metrics::counter!("sim_store_moves_total").increment(1);
+        metrics::histogram!("sim_store_move_seconds").record(begin.elapsed());
         Ok(true)
     }
 

@@ -24,8 +24,8 @@ pub(crate) struct Queue<T> {
 }
 
 struct State<T> {
-    items: VecDeque<(T, usize)>,
-    bytes: usize,
+    items: VecDeque<(T, Cost)>,
+    total: Cost,
     closed: bool,
     /// Consumers asleep; a push wakes one only when there is one.
     idle: usize,
@@ -33,6 +33,31 @@ struct State<T> {
     taken: bool,
     /// When the consumer last came back, or the queue last became busy.
     progress: Instant,
+}
+
+/// What an item counts against the bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// Operations in it.
+    pub(crate) len: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Cost {
+    fn add(&mut self, other: Self) {
+        self.len += other.len;
+        self.bytes += other.bytes;
+    }
+
+    fn sub(&mut self, other: Self) {
+        self.len -= other.len;
+        self.bytes -= other.bytes;
+    }
+
+    /// Whether another one fits beside it.
+    fn admits(&self, other: Self, len_max: usize, bytes_max: usize) -> bool {
+        self.len + other.len <= len_max && self.bytes.saturating_add(other.bytes) <= bytes_max
+    }
 }
 
 /// How a queue stands.
@@ -46,27 +71,32 @@ pub(crate) struct Depth {
 
 impl<T> Queue<T> {
     pub(crate) fn new(len_max: usize, bytes_max: usize) -> Self {
-        let state =
-            State { items: VecDeque::new(), bytes: 0, closed: false, idle: 0, taken: false, progress: Instant::now() };
+        let state = State {
+            items: VecDeque::new(),
+            total: Cost::default(),
+            closed: false,
+            idle: 0,
+            taken: false,
+            progress: Instant::now(),
+        };
         Self { state: Mutex::new(state), arrived: Condvar::new(), len_max, bytes_max }
     }
 
-    /// Queues an item of that many bytes, or gives it back.
-    pub(crate) fn push(&self, item: T, bytes: usize) -> Result<(), (PushError, T)> {
+    /// Queues an item, or gives it back.
+    pub(crate) fn push(&self, item: T, cost: Cost) -> Result<(), (PushError, T)> {
         let mut state = self.state.lock();
         if state.closed {
             return Err((PushError::Closed, item));
         }
         // An item over the whole limit still gets in alone, or it never would.
-        let too_many_bytes = !state.items.is_empty() && state.bytes + bytes > self.bytes_max;
-        if state.items.len() >= self.len_max || too_many_bytes {
+        if !state.items.is_empty() && !state.total.admits(cost, self.len_max, self.bytes_max) {
             return Err((PushError::Full, item));
         }
         if state.items.is_empty() && !state.taken {
             state.progress = Instant::now();
         }
-        state.items.push_back((item, bytes));
-        state.bytes += bytes;
+        state.items.push_back((item, cost));
+        state.total.add(cost);
         if state.idle > 0 {
             self.arrived.notify_one();
         }
@@ -87,14 +117,14 @@ impl<T> Queue<T> {
             self.arrived.wait(&mut state);
             state.idle -= 1;
         }
-        let mut bytes_taken = 0;
-        while let Some((item, bytes)) = state.items.pop_front() {
-            if !out.is_empty() && (out.len() >= len_max || bytes_taken + bytes > bytes_max) {
-                state.items.push_front((item, bytes));
+        let mut taken = Cost::default();
+        while let Some((item, cost)) = state.items.pop_front() {
+            if !out.is_empty() && !taken.admits(cost, len_max, bytes_max) {
+                state.items.push_front((item, cost));
                 break;
             }
-            bytes_taken += bytes;
-            state.bytes -= bytes;
+            taken.add(cost);
+            state.total.sub(cost);
             out.push(item);
         }
         state.taken = true;
@@ -106,8 +136,8 @@ impl<T> Queue<T> {
     pub(crate) fn pop(&self) -> Option<T> {
         let mut state = self.state.lock();
         loop {
-            if let Some((item, bytes)) = state.items.pop_front() {
-                state.bytes -= bytes;
+            if let Some((item, cost)) = state.items.pop_front() {
+                state.total.sub(cost);
                 return Some(item);
             }
             if state.closed {
@@ -129,8 +159,8 @@ impl<T> Queue<T> {
         let state = self.state.lock();
         let busy = state.taken || !state.items.is_empty();
         Depth {
-            len: state.items.len(),
-            bytes: state.bytes,
+            len: state.total.len,
+            bytes: state.total.bytes,
             stalled: if busy { state.progress.elapsed() } else { Duration::ZERO },
         }
     }
@@ -143,29 +173,33 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    fn bytes(bytes: usize) -> Cost {
+        Cost { len: 1, bytes }
+    }
+
     #[test]
     fn full_refuses_at_once() {
         let queue = Queue::new(2, 100);
-        assert_eq!(queue.push(1, 10), Ok(()));
-        assert_eq!(queue.push(2, 90), Ok(()));
-        assert_eq!(queue.push(3, 0), Err((PushError::Full, 3)));
+        assert_eq!(queue.push(1, bytes(10)), Ok(()));
+        assert_eq!(queue.push(2, bytes(90)), Ok(()));
+        assert_eq!(queue.push(3, bytes(0)), Err((PushError::Full, 3)));
         assert_eq!(queue.pop(), Some(1));
-        assert_eq!(queue.push(3, 11), Err((PushError::Full, 3)), "bytes count too");
-        assert_eq!(queue.push(3, 10), Ok(()));
+        assert_eq!(queue.push(3, bytes(11)), Err((PushError::Full, 3)), "bytes count too");
+        assert_eq!(queue.push(3, bytes(10)), Ok(()));
     }
 
     #[test]
     fn an_item_over_the_limit_gets_in_alone() {
         let queue = Queue::new(2, 100);
-        assert_eq!(queue.push(1, 1000), Ok(()));
-        assert_eq!(queue.push(2, 1), Err((PushError::Full, 2)));
+        assert_eq!(queue.push(1, bytes(1000)), Ok(()));
+        assert_eq!(queue.push(2, bytes(1)), Err((PushError::Full, 2)));
     }
 
     #[test]
     fn take_drains_up_to_its_bounds_and_at_least_one() {
         let queue = Queue::new(10, 1000);
-        for (item, bytes) in [(1, 50), (2, 5), (3, 5), (4, 5)] {
-            queue.push(item, bytes).unwrap();
+        for (item, len) in [(1, 50), (2, 5), (3, 5), (4, 5)] {
+            queue.push(item, bytes(len)).unwrap();
         }
         let mut out = Vec::new();
         assert!(queue.take(&mut out, 10, 20));
@@ -176,11 +210,26 @@ mod tests {
     }
 
     #[test]
+    fn several_operations_in_one_item_count_as_several() {
+        let queue = Queue::new(4, 1000);
+        let several = |len| Cost { len, bytes: len };
+        assert_eq!(queue.push('a', several(3)), Ok(()));
+        assert_eq!(queue.push('b', several(2)), Err((PushError::Full, 'b')));
+        assert_eq!(queue.push('c', several(1)), Ok(()));
+        assert_eq!((queue.depth().len, queue.depth().bytes), (4, 4));
+        let mut out = Vec::new();
+        assert!(queue.take(&mut out, 3, 1000));
+        assert_eq!(out, ['a']);
+        assert_eq!(queue.pop(), Some('c'));
+        assert_eq!(queue.push('d', several(9)), Ok(()), "more than the whole bound still gets in alone");
+    }
+
+    #[test]
     fn closed_gives_what_is_left_and_then_ends() {
         let queue = Queue::new(10, 1000);
-        queue.push(1, 1).unwrap();
+        queue.push(1, bytes(1)).unwrap();
         queue.close();
-        assert_eq!(queue.push(2, 1), Err((PushError::Closed, 2)));
+        assert_eq!(queue.push(2, bytes(1)), Err((PushError::Closed, 2)));
         let mut out = Vec::new();
         assert!(queue.take(&mut out, 10, 20));
         assert!(!queue.take(&mut out, 10, 20));
@@ -206,7 +255,7 @@ mod tests {
     fn stalled_counts_from_the_taking_until_the_taker_comes_back() {
         let queue = Queue::new(10, 1000);
         assert_eq!(queue.depth().stalled, Duration::ZERO);
-        queue.push(1, 1).unwrap();
+        queue.push(1, bytes(1)).unwrap();
         let mut out = Vec::new();
         queue.take(&mut out, 10, 100);
         let begin = Instant::now();

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::committer::panic_text;
 use crate::durable::Durable;
-use crate::queue::Queue;
+use crate::queue::{Cost, Queue};
 use crate::view::View;
 
 type Job = Box<dyn FnOnce(&View) + Send>;
@@ -64,7 +64,7 @@ impl Readers {
             drop(permit);
             drop(reply.send(outcome));
         };
-        self.jobs.push(Box::new(job), 0).map_err(|_| StoreError::Closed)?;
+        self.jobs.push(Box::new(job), Cost { len: 1, bytes: 0 }).map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 

@@ -118,7 +118,7 @@ impl EmbeddedStore {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(self.gone().into())),
             Err((PushError::Closed, _)) => Err(self.gone().into()),
             Err((PushError::Full, _)) => {
-                metrics::counter!("store_busy_total").increment(1);
+                metrics::counter!("sim_store_busy_total").increment(1);
                 Err(busy)
             }
         }
@@ -147,8 +147,8 @@ impl EmbeddedStore {
     // The refused operation goes back to the caller a few lines above, who keeps it in the same place.
     #[allow(clippy::result_large_err)]
     fn push(&self, op: Op) -> Result<(), (PushError, Op)> {
-        let bytes = op.bytes();
-        self.inbox.queue.push(op, bytes)
+        let cost = op.cost();
+        self.inbox.queue.push(op, cost)
     }
 
     fn gone(&self) -> StoreError {
@@ -164,7 +164,27 @@ impl Store for EmbeddedStore {
 
     async fn append(&self, append: Append) -> Result<Placed, AppendError> {
         append.check_recipients()?;
-        self.submit(|reply| Op::Append(append, reply), AppendError::Busy).await
+        let mut outcomes = self.submit(|reply| Op::Append(vec![append], reply), AppendError::Busy).await?;
+        outcomes.pop().unwrap_or_else(|| Err(self.gone().into()))
+    }
+
+    async fn append_all(&self, mut appends: Vec<Append>) -> Vec<Result<Placed, AppendError>> {
+        let checked: Vec<_> = appends.iter().map(Append::check_recipients).collect();
+        let mut checks = checked.iter();
+        appends.retain(|_| checks.next().is_some_and(Result::is_ok));
+        let handed_in = appends.len();
+        let outcomes = match handed_in {
+            0 => Vec::new(),
+            _ => self
+                .submit(|reply| Op::Append(appends, reply), AppendError::Busy)
+                .await
+                .unwrap_or_else(|error| vec![Err(error); handed_in]),
+        };
+        let mut outcomes = outcomes.into_iter();
+        let outcome_of = |check: Result<(), AppendError>| {
+            check.and_then(|()| outcomes.next().unwrap_or_else(|| Err(self.gone().into())))
+        };
+        checked.into_iter().map(outcome_of).collect()
     }
 
     async fn head(&self, user: &UserId) -> Result<SyncHead, StoreError> {

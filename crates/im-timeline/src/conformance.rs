@@ -114,6 +114,7 @@ macro_rules! conformance_suite {
             first_place_is_one
             appends_one_after_another_ascend
             appends_handed_in_together_keep_their_order
+            appends_handed_in_at_once_are_as_many_appends
             concurrent_senders_get_dense_places
             an_append_reaches_every_recipient
             a_refused_append_changes_nothing

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use im_proto::client::{ContentType, Direction, Entry, Message};
 use im_proto::{ClientMsgId, ConversationId, Epoch, Seq, UserId};
 
@@ -352,6 +353,13 @@ pub trait Store: Send + Sync + 'static {
     /// An append is handed in when its future is first polled; of two appends to one timeline the one
     /// handed in first gets the lower place.
     async fn append(&self, append: Append) -> Result<Placed, AppendError>;
+
+    /// Like as many calls of [`append`](Self::append), all handed in at the first poll and in their order;
+    /// with one outcome each, in that order. Who has several at hand saves a store the wake-ups between
+    /// them. All or none may be refused as [`AppendError::Busy`] where only some find no room.
+    async fn append_all(&self, appends: Vec<Append>) -> Vec<Result<Placed, AppendError>> {
+        join_all(appends.into_iter().map(|append| self.append(append))).await
+    }
 
     /// How far a user's timeline reaches.
     async fn head(&self, user: &UserId) -> Result<SyncHead, StoreError>;

@@ -65,6 +65,29 @@ pub(crate) struct PeerView {
     pub(crate) has_service: bool,
 }
 
+impl Held {
+    /// Users have come or gone. Says whether they have just become too many.
+    fn hear(&mut self, presence: Presence, max: usize) -> bool {
+        let Self::These(users) = self else { return false };
+        users.extend(presence.up);
+        for user in presence.down {
+            users.remove(&user);
+        }
+        let too_many = users.len() > max;
+        if too_many {
+            *self = Self::Everybody;
+        }
+        too_many
+    }
+
+    fn contains(&self, user: u64) -> bool {
+        match self {
+            Self::These(users) => users.contains(&user),
+            Self::Everybody => true,
+        }
+    }
+}
+
 impl Peer {
     /// Whether it says that it is its region's master.
     fn is_master(&self) -> bool {
@@ -78,13 +101,6 @@ impl Peer {
 
     fn region(&self) -> &str {
         &self.link.peer().region
-    }
-
-    fn holds(&self, user: u64) -> bool {
-        match &self.holds {
-            Held::These(users) => users.contains(&user),
-            Held::Everybody => true,
-        }
     }
 
     /// Tells of users. A route that does not take it has to be told anew from the begin.
@@ -157,14 +173,8 @@ impl Regions {
     pub(crate) fn heard(&self, link: &Link, presence: Presence) {
         let mut peers = self.0.lock();
         let Some(Peer { holds, .. }) = peers.get_mut(&link.id()) else { return };
-        let Held::These(users) = holds else { return };
-        users.extend(presence.up);
-        for user in presence.down {
-            users.remove(&user);
-        }
-        if users.len() > PEER_USERS_MAX {
+        if holds.hear(presence, PEER_USERS_MAX) {
             warn!(link = %link.id(), peer = link.peer().name, "more users than can be remembered; all that is told goes there");
-            *holds = Held::Everybody;
         }
     }
 
@@ -218,7 +228,7 @@ impl Regions {
         for target in targets {
             let hash = user_hash(user(target));
             let mut last_region = None;
-            for (peer, is_even) in peers.iter().filter(|(peer, _)| peer.holds(hash)) {
+            for (peer, is_even) in peers.iter().filter(|(peer, _)| peer.holds.contains(hash)) {
                 if last_region.replace(peer.region()) == Some(peer.region()) && *is_even {
                     continue;
                 }
@@ -250,4 +260,22 @@ impl Regions {
 fn count_lost(told: bool) {
     let name = if told { "sim_route_crossed_total" } else { "sim_route_crossings_dropped_total" };
     metrics::counter!(name).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_users_than_can_be_remembered_are_taken_for_everybody() {
+        let presence = |up: &[u64], down: &[u64]| Presence { up: up.to_vec(), down: down.to_vec() };
+        let mut held = Held::These(HashSet::new());
+        assert!(!held.hear(presence(&[1, 2], &[]), 2));
+        assert!(!held.hear(presence(&[3], &[1]), 2), "as many as before");
+        assert!(held.contains(3) && !held.contains(1));
+        assert!(held.hear(presence(&[1], &[]), 2), "one more than can be remembered");
+        assert!(held.contains(9));
+        assert!(!held.hear(presence(&[], &[9]), 2), "told once");
+        assert!(held.contains(9));
+    }
 }

@@ -17,8 +17,13 @@ use crate::frame_io::{FrameIo, ReadError};
 /// other tasks.
 const READS_PER_WAKE: usize = 8;
 
+/// Bytes of a buffer that a link keeps for its writes, two of them: some hundred frames, which is what
+/// gathers while one write is on its way.
+const BUFFER_KEPT: usize = 256 * 1024;
+
 /// Runs a link that is up until it ends.
-pub(super) async fn drive(io: FrameIo, link: &Link, handler: &dyn Handler, config: &LinkConfig) -> LinkEnd {
+pub(super) async fn drive(mut io: FrameIo, link: &Link, handler: &dyn Handler, config: &LinkConfig) -> LinkEnd {
+    io.keep_buffers(BUFFER_KEPT);
     handler.on_up(link);
     let mut driver = Driver {
         io,

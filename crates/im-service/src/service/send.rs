@@ -6,18 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use im_proto::client::{ContentType, Message, SendAck, SendMsg};
 use im_proto::link::{Forward, Push, SessionKey, UserPlace};
 use im_proto::{Position, Refusal, RefusalCode, Target, UserId};
-use im_timeline::{Append, AppendError, Placed, Store};
-use im_timeline_api::Watchers;
+use im_timeline::{Append, AppendError, Placed};
 
 use super::{Outcome, Service, Tell, decode, encode, store_refusal};
 
-/// A send that was found good. Its append takes its place in the store's queue when
-/// [`run`](Self::run) is first polled.
+/// A send that was found good.
 pub(crate) struct Sending {
-    store: Arc<dyn Store>,
     append: Append,
     session: SessionKey,
-    watchers: Arc<Watchers>,
 }
 
 impl Service {
@@ -49,26 +45,24 @@ impl Service {
             payload: send.payload,
             recipients,
         };
-        let (store, watchers) = (Arc::clone(&self.store), Arc::clone(&self.watchers));
-        Ok(Sending { store, append, session: request.session, watchers })
+        Ok(Sending { append, session: request.session })
     }
-}
 
-impl Sending {
-    /// Stores the message; when this gives an outcome the message is durable and has its places.
-    pub(crate) async fn run(self) -> Result<Outcome, Refusal> {
-        let Self { store, append, session, watchers } = self;
-        let message = Message {
-            conversation: append.conversation.clone(),
-            seq: im_proto::Seq::ZERO,
-            sender: append.sender.clone(),
-            client_msg_id: append.client_msg_id.clone(),
-            time_ms: append.time_ms,
-            content_type: append.content_type,
-            payload: append.payload.clone(),
+    /// Stores messages; when this gives the outcomes, one for each, they are durable and have their places.
+    /// They take their places in the store's queue, in their order, when this is first polled.
+    pub(crate) async fn send(&self, sendings: Vec<Sending>) -> Vec<Result<Outcome, Refusal>> {
+        let told = sendings.iter().map(|sending| (message_of(&sending.append), sending.session)).collect::<Vec<_>>();
+        let placed = self.store.append_all(sendings.into_iter().map(|sending| sending.append).collect()).await;
+        let outcome = |((message, session), placed): (_, Result<Placed, AppendError>)| match placed {
+            Ok(placed) => Ok(self.sent(message, session, placed)),
+            Err(error) => Err(append_refusal(&error)),
         };
-        let placed = store.append(append).await.map_err(|error| append_refusal(&error))?;
-        let epoch = store.epoch();
+        told.into_iter().zip(placed).map(outcome).collect()
+    }
+
+    /// What a message that got its places leads to.
+    fn sent(&self, message: Message, session: SessionKey, placed: Placed) -> Outcome {
+        let epoch = self.store.epoch();
         let ack = SendAck {
             conversation: message.conversation.clone(),
             seq: placed.seq,
@@ -78,13 +72,26 @@ impl Sending {
             repeated: placed.repeated,
         };
         let Placed { seq, places, repeated, .. } = placed;
-        watchers.wake(places.iter().map(|(user, _)| user));
+        self.watchers.wake(places.iter().map(|(user, _)| user));
         // Those who are to know of a repeat were told the first time.
         let tell = (!repeated).then(|| {
             let targets = places.into_iter().map(|(user, seq)| UserPlace { user, seq }).collect();
             Tell::Push(Push { epoch, targets, message: Some(Message { seq, ..message }), except: Some(session) })
         });
-        Ok(Outcome { answer: encode(&ack), tell })
+        Outcome { answer: encode(&ack), tell }
+    }
+}
+
+/// The message of an append, whose place is not known yet.
+fn message_of(append: &Append) -> Message {
+    Message {
+        conversation: append.conversation.clone(),
+        seq: im_proto::Seq::ZERO,
+        sender: append.sender.clone(),
+        client_msg_id: append.client_msg_id.clone(),
+        time_ms: append.time_ms,
+        content_type: append.content_type,
+        payload: append.payload.clone(),
     }
 }
 

@@ -47,6 +47,30 @@ pub async fn appends_handed_in_together_keep_their_order(factory: &impl Factory)
     assert_eq!(ids(&timeline(&*store, "b").await), names);
 }
 
+/// Several appends handed in at once: each has its own outcome, at its own index, and those that are
+/// refused hold up none of the others. A repeat may stand beside its first try.
+pub async fn appends_handed_in_at_once_are_as_many_appends(factory: &impl Factory) {
+    let (_home, store) = fresh(factory).await;
+    put(&*store, direct("a", "b", "m0")).await;
+    let outcomes = store
+        .append_all(vec![
+            direct("a", "b", "m1"),
+            Append { payload: "other".into(), ..direct("a", "b", "m0") },
+            direct("b", "a", "m2"),
+            Append { recipients: Arc::new([]), ..direct("a", "b", "m3") },
+            direct("a", "b", "m1"),
+            direct("a", "b", "m4"),
+        ])
+        .await;
+    let places: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().ok().map(|placed| placed.seq)).collect();
+    assert_eq!(places, [Some(Seq(2)), None, Some(Seq(3)), None, Some(Seq(2)), Some(Seq(4))]);
+    assert_eq!(outcomes[1], Err(AppendError::IdReused));
+    assert!(matches!(outcomes[3], Err(AppendError::BadRecipients(_))), "{:?}", outcomes[3]);
+    assert!(outcomes[4].as_ref().is_ok_and(|placed| placed.repeated));
+    assert_eq!(ids(&timeline(&*store, "b").await), ["m0", "m1", "m2", "m4"]);
+    assert!(store.append_all(Vec::new()).await.is_empty());
+}
+
 /// Many senders over overlapping recipients: every timeline is dense, and every ack names the
 /// place where the message is.
 pub async fn concurrent_senders_get_dense_places(factory: &impl Factory) {

@@ -54,6 +54,11 @@ impl Failure {
         Self { hint: Some(hint), ..self }
     }
 
+    /// Says where else the server may be, if it was not reached.
+    pub(crate) fn with_hint_if_unreachable(self, hint: &'static str) -> Self {
+        if self.kind == Kind::Unreachable { self.with_hint(hint) } else { self }
+    }
+
     /// Adds what was being done, in front.
     pub(crate) fn context(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }

@@ -1,5 +1,6 @@
 //! The command line: arguments in, one task's work, an exit code out.
 
+mod account;
 mod accounts;
 mod codegen;
 mod connect;
@@ -7,6 +8,7 @@ mod failure;
 mod groups;
 pub(crate) mod home;
 mod messages;
+mod operator;
 mod output;
 mod route;
 mod servers;
@@ -88,6 +90,9 @@ enum Command {
     /// See and move the role of master among a region's routes.
     #[command(subcommand)]
     Route(route::RouteCommand),
+    /// See, close and open accounts, and end their logins.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Run all tiers in this process, until Ctrl-C.
     Standalone(servers::StandaloneArgs),
     /// Watch four people talk through all tiers, and have what they see checked.
@@ -131,6 +136,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Chat => crate::chat::run(&home()?, &global).await,
         Command::Store(command) => store::run(command, &output).await,
         Command::Route(command) => route::run(command, &global, &output).await,
+        Command::Account(command) => account::run(command, &global, &output).await,
         Command::Standalone(args) => servers::run_standalone(args, &home()?, global.json).await,
         Command::Demo(args) => servers::run_demo(&args).await,
         Command::Keys(args) => servers::run_keys(&args, &output),

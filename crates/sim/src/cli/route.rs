@@ -1,18 +1,13 @@
 //! `route status | switch`: what routes are to their region, and which of them is master.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use clap::{Args, Subcommand};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{AUTHORIZATION, HOST};
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use clap::Subcommand;
+use hyper::Method;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::operator::Operator;
 use super::output::{Output, harmless};
 use super::{Failure, Global, Kind};
 
@@ -35,16 +30,6 @@ pub(super) enum RouteCommand {
         operator: Operator,
     },
 }
-
-#[derive(Debug, Args)]
-pub(super) struct Operator {
-    /// The operators' token, which a route on another machine asks for.
-    #[arg(long, env = "SIM_OPERATOR_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    token: Option<String>,
-}
-
-/// Longest status: a route has some hundred peers at most.
-const ANSWER_LEN_MAX: usize = 1024 * 1024;
 
 /// Between two looks at whether the senders have followed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -164,47 +149,10 @@ async fn ask(
     operator: &Operator,
     patience: Duration,
 ) -> Result<Value, Failure> {
-    let unreachable = |why: String| Failure::new(Kind::Unreachable, format!("{route}: {why}")).with_hint(HINT);
-    let answered = timeout(patience, exchange(route, method, path, operator)).await;
-    let (status, body) = answered.map_err(|_| unreachable("no answer in time".into()))?.map_err(unreachable)?;
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if status.is_success() && body.is_object() {
-        return Ok(body);
-    }
-    let why = body["message"].as_str().map_or_else(|| status.to_string(), harmless);
-    Err(Failure::new(Kind::Failed, format!("{route}: {why}")))
+    operator.ask(route, method, path, None, patience).await.map_err(|failure| failure.with_hint_if_unreachable(HINT))
 }
 
 const HINT: &str = "name where the route answers over HTTP: its http_listen, by default 127.0.0.1:8921";
-
-async fn exchange(
-    route: &str,
-    method: Method,
-    path: &str,
-    operator: &Operator,
-) -> Result<(hyper::StatusCode, Bytes), String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
-    let stream = TcpStream::connect(route).await.map_err(|error| told(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| told(&error))?;
-    let mut request = Request::builder().method(method).uri(path).header(HOST, route);
-    if let Some(token) = &operator.token {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| told(&error))?;
-    let mut answered = pin!(async {
-        let response = sender.send_request(request).await.map_err(|error| told(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_LEN_MAX).collect().await.map_err(|error| told(&error))?;
-        Ok((status, body.to_bytes()))
-    });
-    // The connection lives as long as this exchange; what it has brought by its end can still be read.
-    tokio::select! {
-        biased;
-        answer = &mut answered => answer,
-        _ = connection => answered.await,
-    }
-}
 
 #[cfg(test)]
 mod tests {
