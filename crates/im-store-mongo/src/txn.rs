@@ -7,14 +7,18 @@ use std::time::{Duration, Instant};
 
 use mongodb::ClientSession;
 use mongodb::bson::raw::cstr;
-use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
 
 use crate::db::{Db, HEADS, RECORDS, Rows};
 use crate::fault::{Fault, write_error};
 use crate::plan::Plan;
+use crate::rows::unsigned;
 
 /// Between two tries of a commit whose outcome is not known.
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Heads of one batch at most come in one answer: a hundred bytes each.
+const HEADS_BATCH: u32 = 10_000;
 
 /// Bytes of documents in one command. A document of the wire ends at 16 MiB, the server's bound.
 const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -73,16 +77,19 @@ async fn write_body(db: &Db, plan: &Plan, session: &mut ClientSession) -> Result
     Ok(())
 }
 
-/// Moves each head on, if it stands where the plan found it.
+/// Moves each head on, if it stands where the plan found it. They are looked at in one query first: what
+/// changes behind it is a conflict, and an update by the key alone costs the server half of one with a
+/// condition.
 async fn raise_heads(db: &Db, plan: &Plan, session: &mut ClientSession) -> Result<(), NotWritten> {
+    check_heads(db, plan, session).await?;
     let mut updates = RawArrayBuf::new();
     for (timeline, (before, after)) in &plan.heads {
-        // Both are below 2^63, or the plan would have been refused.
-        let (before, after) = (*before as i64, *after as i64);
+        // Below 2^63, or the plan would have been refused.
+        let (before, after) = (*before, *after as i64);
         updates.push(rawdoc! {
-            "q": { "_id": timeline.as_str(), "head": before },
+            "q": { "_id": timeline.as_str() },
             "u": { "$set": { "head": after } },
-            // A timeline's first head. One that is there already is a duplicate, and so noticed.
+            // A timeline's first head. One that somebody else makes meanwhile is noticed.
             "upsert": before == 0,
         });
     }
@@ -91,6 +98,24 @@ async fn raise_heads(db: &Db, plan: &Plan, session: &mut ClientSession) -> Resul
         outcome => outcome?,
     };
     if moved == plan.heads.len() { Ok(()) } else { Err(NotWritten::Stale) }
+}
+
+async fn check_heads(db: &Db, plan: &Plan, session: &mut ClientSession) -> Result<(), NotWritten> {
+    let names: Vec<&str> = plan.heads.keys().map(String::as_str).collect();
+    let find = db.heads.find(doc! { "_id": { "$in": names } }).batch_size(HEADS_BATCH);
+    let mut rows = find.session(&mut *session).await.map_err(Fault::from)?;
+    let mut found = 0;
+    while let Some(row) = rows.next(session).await.transpose().map_err(Fault::from)? {
+        let name = row.get_str("_id").map_err(Fault::from)?;
+        let before = plan.heads.get(name).map_or(0, |(before, _)| *before);
+        if before != unsigned(&row, "head")? {
+            return Err(NotWritten::Stale);
+        }
+        found += usize::from(before > 0);
+    }
+    // Those without a document are empty.
+    let expected = plan.heads.values().filter(|(before, _)| *before > 0).count();
+    if found == expected { Ok(()) } else { Err(NotWritten::Stale) }
 }
 
 /// Runs update statements and tells how many documents they found or made.
