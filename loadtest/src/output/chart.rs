@@ -148,7 +148,7 @@ impl Chart {
                 );
                 dot(&mut out, colour, x, y, &escape(&tip));
             }
-            let at = LEFT + 12.0 + place_in_legend as f64 * 150.0;
+            let at = LEFT + 30.0 + place_in_legend as f64 * 150.0;
             legend(&mut out, colour, at, &escape(&series.name));
         }
         format!(

@@ -1,7 +1,6 @@
 //! The gates that a scenario dials: those that the command line names, or tiers started for the
 //! occasion, each a process.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -66,10 +65,6 @@ impl Gates {
 
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    pub(super) fn ports(&self) -> HashSet<u16> {
-        self.addresses.iter().map(SocketAddr::port).collect()
     }
 
     pub(super) fn certificate(&self) -> &str {

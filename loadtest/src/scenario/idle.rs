@@ -63,7 +63,7 @@ async fn run(args: &IdleArgs) -> anyhow::Result<()> {
     let idle_to = watch.sample(held)?;
     let cost = Costs::read(&gates, &worker_pids)?.since(&before);
     let read_began = Instant::now();
-    let table = Table::read(&gates.ports())?;
+    let table = Table::read(&gates.addresses().iter().copied().collect())?;
     let table_read = read_began.elapsed();
 
     let (asked, standings) = workers::ask(&mut workers, held).await?;
