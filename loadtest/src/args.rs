@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use im_proto::limits::PAYLOAD_LEN_MAX;
 
+use crate::baseline::StoreMongoArgs;
 use crate::output::OutputArgs;
 use crate::worker::{PAYLOAD_LEN_MIN, SOCKETS_PER_WORKER_MAX};
 
@@ -29,6 +30,8 @@ pub(crate) enum Scenario {
     Storm(StormArgs),
     /// Mixed traffic for a long while: is anything lost, and does anything grow.
     Soak(SoakArgs),
+    /// The store on MongoDB and Redis against a naive writer, without tiers.
+    StoreMongo(StoreMongoArgs),
     /// The three hops of the baseline, for a coordinator on the other end of stdin and stdout.
     #[command(hide = true)]
     ServeRelay(ServeRelayArgs),

@@ -9,6 +9,7 @@
 //! generator's, and because one process may open only so many files.
 
 mod args;
+mod baseline;
 mod child;
 mod cluster;
 mod coordinator;
@@ -40,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Scenario::Idle(args) => scenario::idle(&args),
         Scenario::Storm(args) => scenario::storm(&args),
         Scenario::Soak(args) => scenario::soak(&args),
+        Scenario::StoreMongo(args) => baseline::store_mongo(&args),
         Scenario::ServeRelay(args) => relay::serve(&args),
         Scenario::LoadWorker => worker::run(),
         Scenario::HoldWorker => hold::run(),

@@ -27,7 +27,7 @@ const MASTER_DEFAULT: &str = "mymaster";
 
 /// Where Redis is.
 pub(crate) enum Place {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<SentinelClient>),
     Cluster(Box<ClusterClient>),
 }
@@ -88,7 +88,7 @@ impl<'a> Address<'a> {
 
 impl Place {
     pub(crate) fn parse(url: &str) -> RedisResult<Self> {
-        let Some(address) = Address::parse(url) else { return Ok(Self::Single(Client::open(url)?)) };
+        let Some(address) = Address::parse(url) else { return Ok(Self::Single(Box::new(Client::open(url)?))) };
         match address.kind {
             Kind::Sentinel => {
                 let sentinels = address.hosts.iter().map(|host| format!("{}://{host}", address.scheme)).collect();
@@ -120,7 +120,7 @@ impl Place {
             Self::Cluster(client) => {
                 return Ok((Connection::Cluster(client.get_async_connection().await?), String::new()));
             }
-            Self::Single(client) => client.clone(),
+            Self::Single(client) => Client::clone(client),
             Self::Sentinel(sentinel) => sentinel.async_get_client().await?,
         };
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
