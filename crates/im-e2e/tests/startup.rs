@@ -197,10 +197,10 @@ async fn a_damaged_store_stops_the_start_and_stays_as_it_is() {
 
     let epoch = fs::read_to_string(&format).unwrap().lines().nth(1).unwrap().to_owned();
     let whole = fs::read(&format).unwrap();
-    let newer = format!("sim embedded store, format 2\n{epoch}\n");
+    let newer = format!("sim embedded store, format 99\n{epoch}\n");
     fs::write(&format, format!("{newer}checksum {:016x}\n", fnv_1a(newer.as_bytes()))).unwrap();
     let output = start(Binary::ImService, &config).await;
-    assert_failed(&output, &[data.to_str().unwrap(), "has format 2", "use a newer version"]);
+    assert_failed(&output, &[data.to_str().unwrap(), "has format 99", "use a newer version"]);
 
     // Put back, it is as good as before.
     fs::write(&format, whole).unwrap();
