@@ -142,6 +142,10 @@ pub(crate) struct IdleArgs {
     /// Worker processes: one per 15,000 connections unless given, two at least.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) workers: Option<u32>,
+    /// Questions per second at the end, when every connection has to answer. Far below what gates
+    /// answer, so that an answer's time tells about the connection and not about a queue.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) questions: u32,
     /// Seconds between the heartbeats that started gates ask for.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600), conflicts_with = "gate")]
     pub(crate) heartbeat: u32,

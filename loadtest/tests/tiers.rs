@@ -53,6 +53,18 @@ fn idle_connections_are_spread_held_weighed_and_all_answer() {
     assert_eq!((&json["failed"], &json["lost"], &json["stopped_by"]), (&0.into(), &0.into(), &().into()), "{json}");
 }
 
+/// At a million connections the questions take minutes, and workers must not fall silent over them.
+#[test]
+fn idle_shows_how_many_have_answered_while_it_asks() {
+    let output = run(&["idle", "--connections", "40", "--gates", "1", "--seconds", "0", "--questions", "16"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let shown = stderr.lines().filter_map(|line| line.strip_prefix("ask: ")?.split_once("/40, "));
+    let answered: Vec<u32> = shown.map(|(answered, _)| answered.parse().unwrap()).collect();
+    assert!(answered.iter().any(|&answered| 0 < answered && answered < 40), "{stderr}");
+    assert!(answered.is_sorted(), "{stderr}");
+}
+
 /// A gate's own bound makes the ramp end early: the tool tells how far it came and why, and is not content.
 #[test]
 fn idle_tells_what_stopped_it() {

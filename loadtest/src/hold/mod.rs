@@ -23,7 +23,7 @@ use im_auth::{Signer, keys};
 use im_proto::{DeviceId, UserId};
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
-use tokio::time::{interval, sleep, sleep_until};
+use tokio::time::{Interval, interval, sleep, sleep_until};
 
 pub(crate) use self::addresses::{
     CLIENTS_PER_ADDRESS, count_for as source_addresses_for, of_client as source_address_of,
@@ -78,14 +78,30 @@ async fn work(mut orders: Orders<HoldOrder>) -> anyhow::Result<()> {
             _ = seconds.tick() => pipe::print(&HoldNotice::Standing(holder.standing()))?,
             order = orders.recv() => match order.transpose()? {
                 Some(HoldOrder::Ask { spread_ms, patience_ms }) => {
-                    let asked = holder.ask(Duration::from_millis(spread_ms), Duration::from_millis(patience_ms)).await;
-                    pipe::print(&HoldNotice::Asked(asked))?;
+                    let asking = holder.ask(Duration::from_millis(spread_ms), Duration::from_millis(patience_ms));
+                    pipe::print(&HoldNotice::Asked(telling(&holder, &mut seconds, asking).await?))?;
                 }
                 // It came when the ramp was over by itself.
                 Some(HoldOrder::Stop) => {}
                 Some(HoldOrder::Ramp(_)) => bail!("this worker has its clients already"),
                 None => return Ok(()),
             },
+        }
+    }
+}
+
+/// Tells every second how the connections stand while a question is open: at a million of them that takes
+/// minutes, and a silent worker is taken for a dead one.
+async fn telling(
+    holder: &Holder,
+    seconds: &mut Interval,
+    asking: impl Future<Output = AskedAll>,
+) -> anyhow::Result<AskedAll> {
+    let mut asking = pin!(asking);
+    loop {
+        tokio::select! {
+            asked = &mut asking => return Ok(asked),
+            _ = seconds.tick() => pipe::print(&HoldNotice::Standing(holder.standing()))?,
         }
     }
 }
@@ -171,6 +187,7 @@ impl Holder {
     fn standing(&self) -> Standing {
         Standing {
             held: self.held.load(Relaxed),
+            answered: self.board.answer_count(),
             failed: self.failed.lock().to_map(),
             lost: self.lost.lock().to_map(),
             login: Default::default(),

@@ -39,6 +39,8 @@ pub(crate) enum HoldNotice {
 pub(crate) struct Standing {
     /// Logged in now.
     pub(crate) held: u64,
+    /// Of those, how many have got an answer to the question that is open.
+    pub(crate) answered: u64,
     /// Logins that came to nothing, by reason.
     pub(crate) failed: HashMap<String, u64>,
     /// Connections that ended after their login, by reason.

@@ -66,7 +66,7 @@ async fn run(args: &IdleArgs) -> anyhow::Result<()> {
     let table = Table::read(&gates.addresses().iter().copied().collect())?;
     let table_read = read_began.elapsed();
 
-    let (asked, standings) = workers::ask(&mut workers, held).await?;
+    let (asked, standings) = watch.ask(&mut workers, held).await?;
     let mut answer = Latencies::default();
     asked.iter().try_for_each(|asked| answer.merge(&asked.latency))?;
     let findings = Findings {

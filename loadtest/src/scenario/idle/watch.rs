@@ -13,7 +13,7 @@ use super::cost::Sample;
 use super::workers::{self, Board};
 use crate::args::IdleArgs;
 use crate::child::Child;
-use crate::hold::{HoldPlan, Standing};
+use crate::hold::{AskedAll, HoldOrder, HoldPlan, Standing};
 use crate::kernel;
 use crate::progress::Standings;
 use crate::scenario::gates::Gates;
@@ -22,6 +22,9 @@ use crate::scenario::gates::Gates;
 const MEMORY_FLOOR: u64 = 3 << 29;
 /// Below this everything ends, because somebody else takes what was left.
 const MEMORY_LAST: u64 = 1 << 29;
+
+/// How long the last answer is waited for.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub(super) struct Watch<'a> {
     args: &'a IdleArgs,
@@ -103,6 +106,32 @@ impl<'a> Watch<'a> {
                 ended = &mut listening => { ended?; }
                 () = sleep_until(until.into()) => return Ok(()),
                 _ = seconds.tick() => self.look(&board, &mut progress)?,
+            }
+        }
+    }
+
+    /// Puts a question to every connection. What came back, and how each worker stands after that.
+    pub(super) async fn ask(
+        &mut self,
+        workers: &mut [Child],
+        held: u64,
+    ) -> anyhow::Result<(Vec<AskedAll>, Vec<Standing>)> {
+        let spread = Duration::from_secs_f64(held as f64 / f64::from(self.args.questions));
+        let order =
+            HoldOrder::Ask { spread_ms: spread.as_millis() as u64, patience_ms: ANSWER_TIME_MAX.as_millis() as u64 };
+        let board = Board::new(workers.len());
+        let asking =
+            workers.iter_mut().enumerate().map(|(place, worker)| workers::ask(worker, &order, board.clone(), place));
+        let mut asking = pin!(try_join_all(asking));
+        let mut progress = Standings::start("ask", held);
+        let mut seconds = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                asked = &mut asking => return Ok(asked?.into_iter().unzip()),
+                _ = seconds.tick() => {
+                    let sum = board.sum();
+                    progress.show(sum.answered, &format!("held {}", sum.held));
+                }
             }
         }
     }

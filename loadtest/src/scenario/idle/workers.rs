@@ -3,20 +3,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::bail;
-use futures_util::future::try_join_all;
 use tokio::sync::watch;
 
 use crate::child::Child;
 use crate::hold::{AskedAll, HoldNotice, HoldOrder, HoldPlan, Standing};
-
-/// Questions per second at the end: far below what gates answer, so that an answer's time tells
-/// about the connection and not about a queue.
-const QUESTIONS_PER_SECOND: u32 = 5_000;
-/// How long the last answer is waited for.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How each worker stands, as it last said.
 #[derive(Clone, Debug)]
@@ -73,27 +65,25 @@ pub(super) async fn listen(worker: &mut Child, board: Board, place: usize) -> an
     }
 }
 
-/// Puts a question to every connection. What came back, and how each worker stands after that.
-pub(super) async fn ask(workers: &mut [Child], held: u64) -> anyhow::Result<(Vec<AskedAll>, Vec<Standing>)> {
-    let spread = Duration::from_secs(held / u64::from(QUESTIONS_PER_SECOND));
-    eprintln!("ask: every connection for an answer, which takes {} s", spread.as_secs());
-    let order =
-        HoldOrder::Ask { spread_ms: spread.as_millis() as u64, patience_ms: ANSWER_TIME_MAX.as_millis() as u64 };
-    let asked = workers.iter_mut().map(|worker| async {
-        worker.send(&order).await?;
-        let asked = loop {
-            match worker.recv().await? {
-                HoldNotice::Standing(_) => {}
-                HoldNotice::Asked(asked) => break asked,
-                other => bail!("a hold worker said {other:?} instead of what came back"),
-            }
-        };
+/// Puts a question to every connection of a worker. What came back, and how it stands after that.
+pub(super) async fn ask(
+    worker: &mut Child,
+    order: &HoldOrder,
+    board: Board,
+    place: usize,
+) -> anyhow::Result<(AskedAll, Standing)> {
+    worker.send(order).await?;
+    let asked = loop {
         match worker.recv().await? {
-            HoldNotice::Standing(standing) => Ok((asked, standing)),
-            other => bail!("a hold worker said {other:?} while it holds"),
+            HoldNotice::Standing(standing) => board.note(place, standing),
+            HoldNotice::Asked(asked) => break asked,
+            other => bail!("a hold worker said {other:?} instead of what came back"),
         }
-    });
-    Ok(try_join_all(asked).await?.into_iter().unzip())
+    };
+    match worker.recv().await? {
+        HoldNotice::Standing(standing) => Ok((asked, standing)),
+        other => bail!("a hold worker said {other:?} while it holds"),
+    }
 }
 
 impl Standing {
@@ -101,6 +91,7 @@ impl Standing {
         let mut sum = Self::default();
         for standing in all {
             sum.held += standing.held;
+            sum.answered += standing.answered;
             for (into, from) in [(&mut sum.failed, &standing.failed), (&mut sum.lost, &standing.lost)] {
                 add_counts(into, from);
             }
