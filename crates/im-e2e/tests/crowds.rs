@@ -2,7 +2,8 @@
 //! is counted under the limit that it met, and nobody else notices.
 //!
 //! Small by default. `SIM_CROWD=10000 cargo nextest run -p im-e2e --test crowds --no-capture` is the full
-//! size; both ends are on this machine, so that it takes 20,000 files and `ulimit -n` has to allow them.
+//! size: 10,000 connections that never log in, 2,000 that are slow or silent, 200 that read nothing, 1,000
+//! devices. It takes 11,000 files per process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -101,6 +102,12 @@ impl Room {
         http::metric(self.cluster.admin("gate-1").unwrap(), "sim_gate_limited_total", &label).await.unwrap() as usize
     }
 
+    /// How many connections the gate ended for that reason.
+    async fn closed(&self, reason: &str) -> usize {
+        let label = format!("reason=\"{reason}\"");
+        http::metric(self.cluster.admin("gate-1").unwrap(), "sim_gate_closes_total", &label).await.unwrap() as usize
+    }
+
     /// Waits until the two people are the only ones there.
     async fn empties(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
@@ -140,7 +147,12 @@ async fn slow_readers() {
     const MESSAGES: u64 = 40;
     let count = crowd().min(2000) / 10;
     let route = (Binary::Route, "logins_per_user_max = 10000");
-    let mut room = Room::open(&[(Binary::Gate, "logins_per_user = \"off\""), route]).await.unwrap();
+    let mut room = Room::open(&[
+        (Binary::Gate, "logins_per_user = \"off\"\nmessages_per_user = \"off\"\nmessages_per_connection = \"off\"\nkeep_alive = \"20s\"\nheartbeat = \"5s\""),
+        route,
+    ])
+    .await
+    .unwrap();
     let deaf = Target::User("deaf".parse().unwrap());
     let writer = Person::connect(&room.cluster, "writer", "live").await.unwrap();
     for number in 0..MESSAGES {
@@ -150,10 +162,16 @@ async fn slow_readers() {
     let mut clients = room.login_all("deaf", count).await.unwrap();
     let get = GetMsg { after: Position::default(), limit: 0 };
     let begun = Instant::now();
-    // A page each, again and again, until the gate has let go of all of them.
-    while room.limited("outbound_bytes").await < count {
-        let let_go = room.limited("outbound_bytes").await;
-        assert!(begun.elapsed() < 2 * PATIENCE, "{let_go} of {count} were let go");
+    // A page each, again and again, until the gate has let go of all of them: of most because an answer
+    // found no room; of a few, which had as many requests under way as they may, because nothing was read
+    // from them any more, until they were silent for too long.
+    loop {
+        let (full, idle) = (room.limited("outbound_bytes").await, room.closed("idle").await);
+        if full + idle == count {
+            assert!(full > count / 2, "{full} of {count}");
+            break;
+        }
+        assert!(begun.elapsed() < 2 * PATIENCE, "{full} and {idle} of {count} were let go");
         for client in &mut clients {
             // Whom the gate has let go it does not hear.
             let _ = client.ask(Command::GetMsg, &get).await;
@@ -171,13 +189,13 @@ async fn slow_readers() {
 /// Clients that send a byte a second, at every step, and such as are not heard of again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_senders_and_half_open_peers() {
-    let each = crowd() / 4;
-    let mut room = Room::open(&[
-        (Binary::Gate, "login_timeout = \"4s\"\nkeep_alive = \"6s\"\nheartbeat = \"1s\"\nlogins_per_user = \"off\""),
-        (Binary::Route, "logins_per_user_max = 10000"),
-    ])
-    .await
-    .unwrap();
+    let each = crowd().min(2000) / 4;
+    // All of them have to be there before the first one is let go.
+    let (login_timeout, keep_alive) = (4 + each / 50, 6 + each / 20);
+    let times = format!(
+        "login_timeout = \"{login_timeout}s\"\nkeep_alive = \"{keep_alive}s\"\nheartbeat = \"1s\"\nlogins_per_user = \"off\""
+    );
+    let mut room = Room::open(&[(Binary::Gate, &times), (Binary::Route, "logins_per_user_max = 10000")]).await.unwrap();
     let dial = room.dial();
     let mut gone = room.login_all("gone", each).await.unwrap();
     let mut trickling = room.login_all("trickling", each).await.unwrap();
@@ -220,8 +238,7 @@ async fn slow_senders_and_half_open_peers() {
     }
     println!("all of them are gone after {:?}", begun.elapsed());
     assert_eq!(room.limited("login_time").await, 2 * each);
-    let idle = http::metric(room.cluster.admin("gate-1").unwrap(), "sim_gate_closes_total", "idle").await.unwrap();
-    assert_eq!(idle as usize, 2 * each);
+    assert_eq!(room.closed("idle").await, 2 * each);
     room.empties().await.unwrap();
     room.nobody_else_notices().await.unwrap();
     room.close(0).await.unwrap();
@@ -230,8 +247,9 @@ async fn slow_senders_and_half_open_peers() {
 /// Connections that never log in: some behind TLS, some before it, more than may stand in the door.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_never_log_in() {
-    let (count, door) = (crowd(), crowd() / 2);
-    let settings = format!("login_timeout = \"{}s\"\nunauthenticated_max = {door}", 5 + count / 500);
+    let door = crowd();
+    let count = door + door / 10;
+    let settings = format!("login_timeout = \"{}s\"\nunauthenticated_max = {door}", 5 + door / 250);
     let mut room = Room::open(&[(Binary::Gate, &settings)]).await.unwrap();
     let dial = room.dial();
     let mut inside: Vec<BoxIo> = Vec::new();
