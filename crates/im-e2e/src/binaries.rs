@@ -2,7 +2,8 @@
 //! folder, once per test process; cargo knows whether there is anything to do, and its lock makes
 //! test processes that start together wait for one build.
 //!
-//! `SIM_E2E_BINARIES=DIR` takes the binaries from there instead: release builds, or what a package holds.
+//! `SIM_E2E_BINARIES=DIR` takes the binaries from there instead: release builds, what a package holds, or
+//! what `scripts/test` has built with everything else, so that no test's time goes into a build.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,9 +55,20 @@ impl Binary {
     /// # Panics
     /// When it cannot be built: no test can go on then.
     pub fn path(self) -> PathBuf {
-        static BUILT: OnceLock<PathBuf> = OnceLock::new();
-        BUILT.get_or_init(build).join(self.name())
+        program(self.name())
     }
+}
+
+/// Packages whose programs tests run. One list, so that cargo resolves features once and builds once.
+const PACKAGES: [&str; 5] = ["gate", "route", "im-service", "im-servers", "sim"];
+
+/// Where a program of this workspace is; built, with all others, if it was not.
+///
+/// # Panics
+/// When it cannot be built: no test can go on then.
+pub fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build).join(name)
 }
 
 /// The folder of the profile that this test was built with, `target/debug` mostly.
@@ -79,11 +91,11 @@ fn build() -> PathBuf {
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--quiet", "--bins", "--profile", profile])
-        .args(Binary::ALL.iter().flat_map(|binary| ["-p", binary.section()]));
+        .args(PACKAGES.iter().flat_map(|package| ["-p", package]));
     if let Some(target) = dir.parent() {
         cargo.arg("--target-dir").arg(target);
     }
     let status = cargo.status().expect("cargo, which built this test, can be run");
-    assert!(status.success(), "the tiers' binaries do not build: {cargo:?}");
+    assert!(status.success(), "the programs under test do not build: {cargo:?}");
     dir
 }

@@ -5,14 +5,13 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::binaries::{Binary, profile_dir};
+use crate::binaries::program;
 use crate::process::{Output, supervised, tail};
 use crate::{LOOK_EVERY, PATIENCE, wait_until};
 
@@ -45,7 +44,7 @@ impl DevCluster {
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "it runs");
         let out = File::options().create(true).append(true).open(&self.said)?;
-        let mut command = supervised(&tool("dev-cluster"));
+        let mut command = supervised(&program("dev-cluster"));
         command.arg("--data").arg(&self.data).arg("--free-ports");
         command.stdout(Stdio::from(out.try_clone()?)).stderr(Stdio::from(out));
         self.process = Some(command.spawn().context("start dev-cluster")?);
@@ -131,38 +130,15 @@ impl DevCluster {
 
     /// A second one in the same folder; runs to its end.
     pub async fn start_second(&self) -> anyhow::Result<Output> {
-        run(&tool("dev-cluster"), ["--data".as_ref(), self.data.as_os_str()]).await
+        run(&program("dev-cluster"), ["--data".as_ref(), self.data.as_os_str()]).await
     }
 
     /// Runs `sim` with a state folder of this cluster's own.
     pub async fn sim<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> anyhow::Result<Output> {
         let home = self.folder.path().join("home");
         let home = ["--home".as_ref(), home.as_os_str()].map(OsStr::to_owned);
-        run(&tool("sim"), home.into_iter().chain(arguments.into_iter().map(|a| a.as_ref().to_owned()))).await
+        run(&program("sim"), home.into_iter().chain(arguments.into_iter().map(|a| a.as_ref().to_owned()))).await
     }
-}
-
-/// Where a program of this workspace that is no tier is; built, with the tiers beside it, if it was not.
-pub fn tool(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).join(name)
-}
-
-fn build() -> PathBuf {
-    let dir = profile_dir();
-    let profile = match dir.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(profile) => profile,
-    };
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bins", "--profile", profile]);
-    cargo.args(["-p", "sim", "-p", "im-servers"]).args(Binary::ALL.iter().flat_map(|tier| ["-p", tier.section()]));
-    if let Some(target) = dir.parent() {
-        cargo.arg("--target-dir").arg(target);
-    }
-    let status = cargo.status().expect("cargo, which built this test, can be run");
-    assert!(status.success(), "these do not build: {cargo:?}");
-    dir
 }
 
 /// Runs a program to its end, without settings from this process's environment.

@@ -11,8 +11,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use im_e2e::binaries::Binary;
-use im_e2e::dev::{run, tool};
+use im_e2e::binaries::{self, Binary};
+use im_e2e::dev::run;
 use im_e2e::process::run_with;
 use serde::Deserialize;
 use toml::Table;
@@ -222,7 +222,7 @@ async fn one_container_serves_everybody_and_its_health_check_sees_it() {
     let home = service.environment["SIM_HOME"].replace(&in_container, &data.display().to_string());
     let here: Vec<_> = arguments.iter().map(|word| word.replace(&in_container, &data.display().to_string())).collect();
     assert_ne!(here, arguments, "the store is in the volume");
-    let mut command = Command::new(tool("sim"));
+    let mut command = Command::new(binaries::program("sim"));
     command.args(here).args(["--free-ports", "--json"]).env("SIM_HOME", &home).stdout(Stdio::piped());
     let log = folder.path().join("log");
     let mut child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
@@ -291,7 +291,7 @@ async fn the_tiers_of_the_cluster_understand_their_settings_and_find_each_other(
     let made = tempfile::tempdir().unwrap();
     let dir = made.path().join("keys").display().to_string();
     let arguments = ["keys", &dir].into_iter().map(str::to_owned).chain(arguments[2..].iter().cloned());
-    let ran = run(&tool("sim"), arguments).await.unwrap();
+    let ran = run(&binaries::program("sim"), arguments).await.unwrap();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     for (name, settings) in &settings {
         let service = &compose.services[*name];

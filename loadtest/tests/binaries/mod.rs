@@ -1,6 +1,6 @@
 //! The tiers' binaries, built with the tests' own profile into the tests' own target folder. Cargo
 //! knows whether there is anything to do, and its lock makes tests that start together wait for one
-//! build.
+//! build. `SIM_E2E_BINARIES=DIR` takes them from there instead, as the end-to-end tests do.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +16,9 @@ pub(crate) fn folder() -> &'static Path {
 }
 
 fn build() -> PathBuf {
+    if let Some(given) = std::env::var_os("SIM_E2E_BINARIES") {
+        return given.into();
+    }
     let tool = Path::new(env!("CARGO_BIN_EXE_sim-loadtest"));
     let dir = tool.parent().expect("cargo puts binaries into a folder");
     let profile = match dir.file_name().and_then(|name| name.to_str()) {
