@@ -12,6 +12,8 @@ use mongodb::{Client, Collection, IndexModel};
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 
+use super::servers::redis_config;
+
 /// Connections to MongoDB: as many as sends in flight, so that none waits for one.
 const POOL_MAX: u32 = 4096;
 
@@ -32,7 +34,7 @@ impl Naive {
         let naive = Self {
             sync: database_of.collection("chat_sync"),
             history: database_of.collection("chat_history"),
-            redis: redis::Client::open(redis)?.get_multiplexed_async_connection().await?,
+            redis: redis::Client::open(redis)?.get_multiplexed_async_connection_with_config(&redis_config()).await?,
             prefix: database,
         };
         for rows in [&naive.sync, &naive.history] {

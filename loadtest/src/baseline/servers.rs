@@ -19,6 +19,12 @@ pub(super) struct Servers {
     _started: Option<(MongoSet, RedisServer)>,
 }
 
+/// On a machine that is busy with something else an answer may take its time; it is no failure.
+pub(super) fn redis_config() -> redis::AsyncConnectionConfig {
+    let patience = Some(Duration::from_secs(30));
+    redis::AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience)
+}
+
 /// What was done up to some moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
@@ -59,7 +65,9 @@ impl Servers {
         };
         let client = mongodb::Client::with_uri_str(&mongo).await.context("MongoDB's address")?;
         let connection = redis::Client::open(redis.as_str()).context("Redis's address")?;
-        let connection = connection.get_multiplexed_async_connection().await.context("connect to Redis")?;
+        let config = redis_config();
+        let connection = connection.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = connection.context("connect to Redis")?;
         Ok(Self { mongo, redis, client, connection, _started: started })
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use im_proto::client::ContentType;
 use im_proto::{ClientMsgId, ConversationId, UserId};
 use im_store_mongo::MongoStore;
-use im_timeline::{Append, Store as _};
+use im_timeline::{Append, AppendError, Store as _, StoreError};
 use rand::Rng as _;
 use tokio::task::JoinSet;
 
@@ -19,6 +19,10 @@ use super::naive::Naive;
 use super::servers::{PerMessage, Servers};
 use crate::histogram::Latencies;
 use crate::progress::Progress;
+
+/// A refusal that says *later* is followed by the same message again, as clients do; its ack has then
+/// taken so much longer.
+const RETRIED_FOR: Duration = Duration::from_secs(60);
 
 /// One of the two.
 #[derive(Clone)]
@@ -37,7 +41,16 @@ impl Writer {
 
     async fn send(&self, append: Append) -> anyhow::Result<()> {
         match self {
-            Self::Store(store) => Ok(store.append(append).await.map(drop)?),
+            Self::Store(store) => {
+                let until = Instant::now() + RETRIED_FOR;
+                loop {
+                    match store.append(append.clone()).await {
+                        Err(AppendError::Busy | AppendError::Store(StoreError::Failed(_)))
+                            if Instant::now() < until => {}
+                        outcome => return Ok(outcome.map(drop)?),
+                    }
+                }
+            }
             Self::Naive(naive) => naive.send(&append).await,
         }
     }
