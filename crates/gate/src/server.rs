@@ -14,7 +14,7 @@ use im_link::{CertSlot, LinkConfig, Network};
 use im_proto::BootId;
 use im_proto::limits::{GATES_MAX, TEXT_LEN_MAX};
 use im_runtime::settings::{ByteSize, Secret};
-use im_runtime::{Context, Operators, Readiness, Signals, admin, setting_choice, settings};
+use im_runtime::{Condition, Context, Operators, Signals, admin, setting_choice, settings};
 use im_secure::IdentityKey;
 use im_session::GateSessionConfig;
 use parking_lot::Mutex;
@@ -317,6 +317,8 @@ impl GateServer {
                 ended.cancelled().await;
             }
         };
+        // Before anybody can ask: a gate that nobody has looked at yet is not ready.
+        let condition = readiness.condition("gate: route");
         shutdown.spawn_vital(
             "gate admin listener",
             admin::serve(listener, readiness.clone(), metrics.clone(), gate.http(&operators), until),
@@ -330,7 +332,7 @@ impl GateServer {
         };
         shutdown.spawn(ended.clone().run_until_cancelled_owned(reloader.run(signals.clone(), source.clone())));
         shutdown.spawn(ended.clone().run_until_cancelled_owned(tell(Arc::clone(&gate), signals.clone())));
-        shutdown.spawn(watch(Arc::clone(&gate), context.readiness.clone(), ended.clone()));
+        shutdown.spawn(watch(Arc::clone(&gate), condition, ended.clone()));
         let websocket = gate.websocket_addr().map(tracing::field::display);
         tracing::info!(clients = %gate.client_addr(), websocket, http = %http_addr, "the gate listens");
         Ok(Self { gate, http_addr, drain, _ended_on_drop: ended.clone().drop_guard(), ended })
@@ -374,8 +376,7 @@ pub async fn serve(settings: GateSettings, context: Context) -> anyhow::Result<(
 }
 
 /// Keeps readiness and gauges up to date until the end.
-async fn watch(gate: Arc<Gate>, readiness: Readiness, ended: CancellationToken) {
-    let condition = readiness.condition("gate: route");
+async fn watch(gate: Arc<Gate>, condition: Condition, ended: CancellationToken) {
     metrics::gauge!("sim_gate_draining").set(0.0);
     let mut ticks = interval(READY_EVERY);
     let looking = async {

@@ -10,7 +10,7 @@ use im_link::tls::{CertFiles, LinkTls};
 use im_link::{LinkConfig, Network};
 use im_proto::BootId;
 use im_runtime::settings::{Invalid, Secret, SettingValue};
-use im_runtime::{Context, Operators, admin, setting_choice, settings};
+use im_runtime::{Condition, Context, Operators, admin, setting_choice, settings};
 use im_session::{Devices, LoginPolicy};
 use tokio::net::TcpListener;
 use tokio::time::interval;
@@ -168,11 +168,14 @@ impl RouteServer {
         let route = Arc::new(route);
         let Context { shutdown, readiness, metrics, .. } = context;
         let http = route.http(&operators);
+        // Before anybody can ask: a route that nobody has looked at yet is not ready.
+        let im_service = readiness.condition("route: im-service");
+        let lease = readiness.condition("route: lease");
         shutdown.spawn_vital(
             "route admin listener",
             admin::serve(listener, readiness.clone(), metrics.clone(), http, shutdown.begun()),
         );
-        shutdown.spawn(watch(Arc::clone(&route), context.clone()));
+        shutdown.spawn(watch(Arc::clone(&route), im_service, lease, shutdown.begun()));
         tracing::info!(tiers = %route.addr(), http = %http_addr, "the route listens");
         Ok(Self { route, http_addr })
     }
@@ -202,17 +205,15 @@ pub async fn serve(settings: RouteSettings, context: Context) -> anyhow::Result<
 }
 
 /// Keeps readiness and gauges up to date until the shutdown.
-async fn watch(route: Arc<Route>, context: Context) {
-    let condition = context.readiness.condition("route: im-service");
-    let lease = context.readiness.condition("route: lease");
+async fn watch(route: Arc<Route>, im_service: Condition, lease: Condition, begun: impl Future<Output = ()>) {
     let mut ticks = interval(READY_EVERY);
     let looking = async {
         loop {
             ticks.tick().await;
             if route.is_ready() {
-                condition.ready();
+                im_service.ready();
             } else {
-                condition.not_ready("no im-service can be reached");
+                im_service.not_ready("no im-service can be reached");
             }
             match route.lease_trouble() {
                 Some(why) => lease.degraded(why),
@@ -225,7 +226,7 @@ async fn watch(route: Arc<Route>, context: Context) {
     };
     tokio::select! {
         biased;
-        () = context.shutdown.begun() => {}
+        () = begun => {}
         () = looking => {}
     }
 }
