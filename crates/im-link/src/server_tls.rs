@@ -6,11 +6,11 @@
 //!           (handshake)   └ TLS 1.2 ─► RustlsSession as it is, some 3 KB
 //! ```
 //!
-//! * [`stream`]: the socket with TLS on it, as an `Io`.
-//! * [`session`]: what stands between records and plaintext: one of the next two.
-//! * [`rustls_session`]: a connection that rustls keeps, through its unbuffered interface.
-//! * [`records`], [`keys`], [`secrets`]: the record layer of TLS 1.3, where they come from.
-//! * [`held`]: the bytes that a stream keeps between two steps, freed as soon as there are none.
+//! * `stream`: the socket with TLS on it, as an `Io`.
+//! * `session`: what stands between records and plaintext: one of the next two.
+//! * `rustls_session`: a connection that rustls keeps, through its unbuffered interface.
+//! * `records`, `keys`, `secrets`: the record layer of TLS 1.3, where they come from.
+//! * `held`: the bytes that a stream keeps between two steps, freed as soon as there are none.
 //!
 //! Handshakes are rustls' own in every case. Bytes are worked on in a scratch buffer of the thread,
 //! which is lent out for one step at a time.

@@ -6,11 +6,11 @@
 //! im-service-* ─► mongod-1 … 3 (a replica set), redis-1, redis-2 and sentinel-1 … 3
 //! ```
 //!
-//! * [`ports`]: who listens where, the same at every start of a folder.
-//! * [`files`]: the settings of all of them, in the folder.
-//! * [`servers`]: which processes there are, and in which order they come.
-//! * [`supervisor`]: starts, watches, starts again what has died, stops.
-//! * [`probe`]: when one is ready.
+//! * `ports`: who listens where, the same at every start of a folder.
+//! * `files`: the settings of all of them, in the folder.
+//! * `servers`: which processes there are, and in which order they come.
+//! * `supervisor`: starts, watches, starts again what has died, stops.
+//! * `probe`: when one is ready.
 //!
 //! It is for development: nothing asks for a password, and nothing can be reached from other machines.
 
@@ -54,7 +54,7 @@ pub struct DevCluster {
 impl DevCluster {
     /// Starts all of it and waits until a client could log in and send.
     ///
-    /// Call it, and [`run`](Self::run), on the thread that lives as long as the cluster shall: the kernel
+    /// Call it, and `run`(Self::run), on the thread that lives as long as the cluster shall: the kernel
     /// ends the servers with it.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         fs::create_dir_all(&options.data).with_context(|| format!("make {}", options.data.display()))?;
