@@ -56,6 +56,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (reporter, health) = tonic_health::server::health_reporter();
+    // Before anybody can ask: a service that nobody has looked at yet is known, and not ready.
+    reporter.set_not_serving::<TimelineServer<Service>>().await;
     let report = async move {
         let mut ticks = interval(HEALTH_EVERY);
         loop {
