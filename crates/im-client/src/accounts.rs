@@ -12,6 +12,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use im_link::network::Tcp;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use crate::{Dial, PlainDial};
 
@@ -20,6 +21,8 @@ const ANSWER_LEN_MAX: usize = 64 * 1024;
 /// How long one exchange may take, dialling included. A login waits for a password hash, and for
 /// those of others before it.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Between one attempt and the next.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What a login gives.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +78,8 @@ pub enum AccountsError {
         /// A sentence for a person.
         message: String,
     },
-    /// The server cannot be reached.
+    /// The server cannot be reached, or was gone before it had answered; in that case what was asked for
+    /// may have happened.
     #[error("cannot reach {address}: {error}")]
     Unreachable {
         /// Where.
@@ -91,6 +95,17 @@ pub enum AccountsError {
         /// Why.
         why: String,
     },
+}
+
+impl AccountsError {
+    /// Whether the same may work later: a server or a balancer that is away, busy or without its data.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => matches!(status, 408 | 429 | 502 | 503 | 504),
+            Self::Unreachable { .. } => true,
+            Self::BadAnswer { .. } => false,
+        }
+    }
 }
 
 /// The account server.
@@ -128,6 +143,33 @@ impl Accounts {
     pub async fn register(&self, user: &str, password: &str) -> Result<Login, AccountsError> {
         let answer = self.exchange(Method::POST, "/user/register", None, Some(Credentials { user, password })).await?;
         self.read(&answer)
+    }
+
+    /// As [`register`](Self::register), again and again while the error [may pass](AccountsError::may_pass)
+    /// and `patience` is not over. An account that an attempt has made whose answer was lost is logged in to.
+    pub async fn register_within(
+        &self,
+        user: &str,
+        password: &str,
+        patience: Duration,
+    ) -> Result<Login, AccountsError> {
+        let deadline = Instant::now() + patience;
+        let mut made = self.register(user, password).await;
+        while let Err(error) = &made {
+            if !error.may_pass() || Instant::now() >= deadline {
+                break;
+            }
+            sleep(RETRY_AFTER).await;
+            made = match self.register(user, password).await {
+                Err(taken @ AccountsError::Refused { status: 409, .. }) => match self.login(user, password).await {
+                    // Nobody else knows the password: the name is somebody else's.
+                    Err(AccountsError::Refused { status: 401, .. }) => Err(taken),
+                    login => login,
+                },
+                made => made,
+            };
+        }
+        made
     }
 
     /// Logs in.
@@ -188,7 +230,7 @@ impl Accounts {
             .await
             .map_err(|error| self.bad_answer(error))?;
         let exchange = async {
-            let response = sender.send_request(request).await.map_err(|error| self.bad_answer(error))?;
+            let response = sender.send_request(request).await.map_err(|error| self.no_answer(&error))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_LEN_MAX).collect().await.map_err(|error| self.bad_answer(error))?;
             Ok((parts.status, body.to_bytes()))
@@ -209,6 +251,15 @@ impl Accounts {
 
     fn unreachable(&self, error: io::Error) -> AccountsError {
         AccountsError::Unreachable { address: self.address.clone(), error }
+    }
+
+    /// Balancers and servers that stop end connections in the middle.
+    fn no_answer(&self, error: &hyper::Error) -> AccountsError {
+        if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
+            let why = "the connection ended before the answer";
+            return self.unreachable(io::Error::new(io::ErrorKind::ConnectionAborted, why));
+        }
+        self.bad_answer(error)
     }
 
     fn bad_answer(&self, why: impl ToString) -> AccountsError {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use im_client::accounts::{Accounts, AccountsError};
 use im_client::{Dial, RefreshingToken, TokenError, TokenSource};
@@ -21,7 +22,9 @@ struct Http {
 impl Http {
     fn answering(answers: &[(&str, &str)]) -> Self {
         let answers = answers.iter().map(|(status, body)| {
-            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            if *status == LOST.0 { String::new() } else { answer }
         });
         Self { answers: Arc::new(Mutex::new(answers.collect())), ..Self::default() }
     }
@@ -61,6 +64,8 @@ fn is_whole(request: &[u8]) -> bool {
     body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
+/// The connection ends without an answer.
+const LOST: (&str, &str) = ("lost", "");
 const SESSION: &str = r#"{"user":"a","accessToken":"access-2","expiresIn":600,"refreshToken":"refresh-2"}"#;
 const EXPIRED: &str =
     r#"{"code":401,"reason":"REFRESH_INVALID","message":"the refresh token is not valid","metadata":{}}"#;
@@ -100,7 +105,39 @@ async fn a_logout_has_no_body() {
 async fn nonsense_and_silence_are_told_apart_from_refusals() {
     let http = Http::answering(&[("200 OK", "{}")]);
     assert!(matches!(http.accounts().login("a", "b").await, Err(AccountsError::BadAnswer { .. })));
-    assert!(matches!(http.accounts().login("a", "b").await, Err(AccountsError::BadAnswer { .. })));
+    assert!(matches!(http.accounts().login("a", "b").await, Err(AccountsError::Unreachable { .. })));
+}
+
+const TAKEN: (&str, &str) = ("409 Conflict", r#"{"reason":"USER_EXISTS","message":"a is taken"}"#);
+const AWAY: (&str, &str) = ("503 Service Unavailable", "");
+
+#[tokio::test(start_paused = true)]
+async fn an_account_is_made_however_often_it_takes() {
+    // The last answer but two is lost, and it was the one that made the account.
+    let http = Http::answering(&[AWAY, LOST, TAKEN, ("200 OK", SESSION)]);
+    let login = http.accounts().register_within("a", "secret", Duration::from_secs(20)).await.unwrap();
+    assert_eq!(login.access_token, "access-2");
+    let asked = http.requests();
+    let asked: Vec<_> = asked.iter().map(|request| request.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(asked, ["/user/register", "/user/register", "/user/register", "/user/login"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_may_pass_is_tried_again() {
+    // Somebody else was faster.
+    let http = Http::answering(&[AWAY, TAKEN, ("401 Unauthorized", "")]);
+    let taken = http.accounts().register_within("a", "secret", Duration::from_secs(20)).await;
+    assert!(matches!(taken, Err(AccountsError::Refused { status: 409, .. })), "{taken:?}");
+
+    for refusal in [TAKEN, ("400 Bad Request", ""), ("200 OK", "{}")] {
+        let http = Http::answering(&[refusal]);
+        http.accounts().register_within("a", "secret", Duration::from_secs(20)).await.unwrap_err();
+        assert_eq!(http.requests().len(), 1, "{refusal:?}");
+    }
+    let http = Http::answering(&[AWAY; 5]);
+    let gone = http.accounts().register_within("a", "secret", Duration::from_secs(1)).await;
+    assert!(matches!(gone, Err(AccountsError::Refused { status: 503, .. })), "{gone:?}");
+    assert_eq!(http.requests().len(), 3, "at 0, at half a second and at one");
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +157,7 @@ async fn a_token_is_exchanged_when_rejected_or_stale_and_not_before() {
     // Somebody else's late news: that token was replaced already.
     assert_eq!(source.token(Some("access-1")).await.unwrap(), "access-2");
     assert_eq!(http.requests().len(), 1);
-    tokio::time::advance(std::time::Duration::from_secs(599)).await;
+    tokio::time::advance(Duration::from_secs(599)).await;
     assert_eq!(source.token(None).await.unwrap(), "access-3", "replaced before it runs out");
     assert!(http.requests()[1].contains("Bearer refresh-2"), "each refresh token is used once");
     assert_eq!(*kept.lock(), ["refresh-2", "refresh-3"]);

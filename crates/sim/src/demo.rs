@@ -34,7 +34,8 @@ const SCRIPT: [(&str, &str, &str); 5] = [
 const TIMELINES: [(&str, &[usize]); 4] =
     [("a", &[0, 1, 2, 3, 4]), ("b", &[0, 1]), ("c", &[2, 3, 4]), ("d", &[2, 3, 4])];
 
-/// Everything here takes milliseconds; whoever waits this long waits for ever.
+/// Everything here takes milliseconds, and a cluster that has lost a server is whole again in seconds;
+/// whoever waits this long waits for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where people talk: what they need to connect, and what they are called there.
@@ -194,8 +195,8 @@ async fn register(stage: &Stage) -> anyhow::Result<BTreeMap<&'static str, String
     for user in USERS {
         // A password that nobody knows and nobody needs again.
         let password = format!("{:032x}", rand::random::<u128>());
-        let login =
-            accounts.register(&stage.name(user), &password).await.with_context(|| format!("register {user}"))?;
+        let login = accounts.register_within(&stage.name(user), &password, PATIENCE).await;
+        let login = login.with_context(|| format!("register {user}"))?;
         tokens.insert(user, login.access_token);
     }
     println!("Registered {}.", USERS.join(", "));
