@@ -18,6 +18,28 @@ pub struct Allowed {
 pub const ROUTE_DOWN: Allowed =
     Allowed { text: "link did not come up; trying again", because: "a route is down or not up yet" };
 
+/// What an im-service says that ends what a killed one has left.
+pub const ABANDONED: Allowed =
+    Allowed { text: "transactions of a process that died are ended", because: "an im-service was killed in one" };
+
+/// On a crowded machine a batch may be beaten until its senders' time is over; they are told to come again.
+pub const MONGO_BEATEN: [Allowed; 2] = [
+    Allowed { text: "another transaction was first", because: "what the killed one left was held for too long" },
+    Allowed { text: "a batch was not written", because: "the same" },
+];
+
+/// What an im-service says while MongoDB is away, for instance while its members elect a primary.
+pub const MONGO_AWAY: [Allowed; 8] = [
+    Allowed { text: "MongoDB does not do what is asked of it", because: "MongoDB is away" },
+    Allowed { text: "a batch was not written", because: "MongoDB is away" },
+    Allowed { text: "a read failed", because: "MongoDB is away" },
+    Allowed { text: "the store failed", because: "MongoDB is away" },
+    Allowed { text: "fetched positions were not written", because: "MongoDB is away" },
+    Allowed { text: "the sweep stopped", because: "MongoDB is away" },
+    Allowed { text: "abandoned transactions cannot be looked for", because: "MongoDB is away" },
+    Allowed { text: "MongoDB cannot be reached yet", because: "MongoDB is away" },
+];
+
 /// The lines of a log that a person would look at and nobody announced.
 pub fn unexpected(log: &Path, allowed: &[Allowed]) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read(log).with_context(|| format!("read {}", log.display()))?;

@@ -10,15 +10,7 @@ use im_e2e::dev::{DevCluster, TIERS};
 use im_e2e::logs::{self, Allowed};
 use im_e2e::wait_until;
 
-/// What kills bring into the logs, and what the cluster says of itself.
-const ALLOWED: [Allowed; 6] = [
-    logs::ROUTE_DOWN,
-    Allowed { text: "(timeline_open)", because: "it is for development, and says so" },
-    Allowed { text: "MongoDB cannot be reached yet", because: "an im-service may start before there is a primary" },
-    Allowed { text: "MongoDB does not do what is asked of it", because: "its primary may be the one that is killed" },
-    Allowed { text: "a batch was not written", because: "the same; it is written again, or its senders are told" },
-    Allowed { text: "transactions of a process that died are ended", because: "an im-service is killed" },
-];
+const FOR_DEVELOPMENT: Allowed = Allowed { text: "(timeline_open)", because: "it is for development, and says so" };
 
 /// Four people talk, and `sim` checks what each of them sees.
 async fn demo(cluster: &DevCluster, when: &str) {
@@ -37,9 +29,13 @@ async fn sim(cluster: &DevCluster, arguments: &[&str]) -> String {
     ran.stdout
 }
 
+/// Logs say what kills bring, and nothing else that a person has to look at.
 fn check_logs(cluster: &DevCluster) {
+    let mut allowed = vec![FOR_DEVELOPMENT, logs::ROUTE_DOWN, logs::ABANDONED];
+    allowed.extend(logs::MONGO_AWAY);
+    allowed.extend(logs::MONGO_BEATEN);
     for tier in TIERS {
-        let found = logs::unexpected(&cluster.data().join(format!("{tier}.log")), &ALLOWED).unwrap();
+        let found = logs::unexpected(&cluster.data().join(format!("{tier}.log")), &allowed).unwrap();
         assert!(found.is_empty(), "{tier}:\n{}", found.join("\n"));
     }
 }

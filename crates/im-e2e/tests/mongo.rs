@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use im_client::CallError;
 use im_e2e::cluster::{Cluster, Plan, Servers};
-use im_e2e::logs::Allowed;
+use im_e2e::logs::{self, Allowed};
 use im_e2e::person::Person;
 use im_e2e::traffic::{Said, Traffic, Voice};
 use im_e2e::verify::{self, Groups};
@@ -32,26 +32,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 const ASKS_FOR_NOTHING: Allowed =
     Allowed { text: "asks for no token", because: "the timeline service is open, and says so loudly" };
-
-const ABANDONED: Allowed =
-    Allowed { text: "transactions of a process that died are ended", because: "an im-service was killed in one" };
-
-/// On a crowded machine a batch may be beaten until its senders' time is over; they are told to come again.
-const BEATEN: [Allowed; 2] = [
-    Allowed { text: "another transaction was first", because: "what the killed one left was held for too long" },
-    Allowed { text: "a batch was not written", because: "the same" },
-];
-
-const AWAY: [Allowed; 8] = [
-    Allowed { text: "MongoDB does not do what is asked of it", because: "MongoDB is away" },
-    Allowed { text: "a batch was not written", because: "MongoDB is away" },
-    Allowed { text: "a read failed", because: "MongoDB is away" },
-    Allowed { text: "the store failed", because: "MongoDB is away" },
-    Allowed { text: "fetched positions were not written", because: "MongoDB is away" },
-    Allowed { text: "the sweep stopped", because: "MongoDB is away" },
-    Allowed { text: "abandoned transactions cannot be looked for", because: "MongoDB is away" },
-    Allowed { text: "MongoDB cannot be reached yet", because: "MongoDB is away" },
-];
 
 fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
@@ -115,8 +95,8 @@ async fn speak(service: SocketAddr, number: usize, stop: Arc<AtomicBool>) -> Vec
 async fn what_was_acked_survives_kill_9_of_either_im_service() {
     let (mongo, redis) = (MongoSet::start(3).await.unwrap(), RedisServer::start().await.unwrap());
     let mut plan = plan(&mongo, &redis);
-    plan.allowed.push(ABANDONED);
-    plan.allowed.extend(BEATEN);
+    plan.allowed.push(logs::ABANDONED);
+    plan.allowed.extend(logs::MONGO_BEATEN);
     let mut cluster = Cluster::start(plan).await.unwrap();
     let people = Person::connect_all(&cluster, &["ann", "ben", "cyd", "dan"], "live").await.unwrap();
     let (group, members): (_, Vec<_>) =
@@ -188,7 +168,7 @@ async fn a_server_that_is_away_is_named_and_nothing_is_half_done() {
     let (mut mongo, mut redis) = (MongoSet::start(1).await.unwrap(), RedisServer::start().await.unwrap());
     let mut plan = plan(&mongo, &redis);
     plan.im_services = 1;
-    plan.allowed.extend(AWAY);
+    plan.allowed.extend(logs::MONGO_AWAY);
     let cluster = Cluster::start(plan).await.unwrap();
     let service = cluster.accounts().unwrap();
     let (ann, ben) = (
@@ -353,7 +333,7 @@ async fn an_im_service_waits_for_its_mongodb() {
     mongo.kill(0).unwrap();
     let mut plan = plan(&mongo, &redis);
     plan.im_services = 1;
-    plan.allowed.extend(AWAY);
+    plan.allowed.extend(logs::MONGO_AWAY);
     let mut cluster = Cluster::prepare(plan).unwrap();
     for tier in ["route-1", "im-service-1", "gate-1"] {
         cluster.restart(tier).unwrap();

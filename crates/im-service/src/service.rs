@@ -17,7 +17,7 @@ use im_proto::{ConversationId, Refusal, RefusalCode, UserId};
 use im_timeline::{CommitError, HistoryRange, Store, StoreError};
 use im_timeline_api::Watchers;
 use proto_codec::{Bytes, BytesMut, Codec, Decode, DecodeError, Encode};
-use tracing::error;
+use tracing::{error, warn};
 
 pub(crate) use fetched::Fetched;
 pub(crate) use send::{Sending, unix_ms};
@@ -153,7 +153,10 @@ const NEWEST: HistoryRange = HistoryRange { from: im_proto::Seq::ZERO, direction
 /// A store that fails is the server's fault and may be back: the log gets the reason, the peer a
 /// code that says "later".
 fn store_refusal(failure: &StoreError) -> Refusal {
-    error!(%failure, "the store failed");
+    match failure {
+        StoreError::Unavailable(_) => warn!(%failure, "the store failed"),
+        _ => error!(%failure, "the store failed"),
+    }
     Refusal::new(RefusalCode::Unavailable, "the store failed")
 }
 

@@ -282,7 +282,7 @@ async fn use_it(store: EmbeddedStore, what: &str) {
             }
         }
         Err(StoreError::Damaged(_) | StoreError::Failed(_)) => {}
-        Err(StoreError::Closed) => panic!("{what}: a reader ended"),
+        Err(ended @ (StoreError::Closed | StoreError::Unavailable(_))) => panic!("{what}: {ended}"),
     }
     let store = Arc::new(store);
     drop(store.append(message(1000)).await);

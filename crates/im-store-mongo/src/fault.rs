@@ -113,6 +113,7 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Damaged(why) => Self::Damaged(why),
+            passing if passing.is_passing() => Self::Unavailable(passing.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -216,7 +216,7 @@ impl Store for MongoStore {
         match tokio::time::timeout(self.db.patience * 2, task).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(StoreError::Closed.into()),
-            Err(_) => Err(StoreError::Failed("MongoDB: a commit has not ended in time".into()).into()),
+            Err(_) => Err(StoreError::Unavailable("MongoDB: a commit has not ended in time".into()).into()),
         }
     }
 

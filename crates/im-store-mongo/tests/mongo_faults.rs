@@ -59,10 +59,10 @@ async fn without_mongodb_senders_are_refused_in_time() {
         let sent = Instant::now();
         let refused = store.append(message(round, 1, 0)).await;
         let took = sent.elapsed();
-        assert!(matches!(refused, Err(AppendError::Store(StoreError::Failed(_)))), "{refused:?}");
+        assert!(matches!(refused, Err(AppendError::Store(StoreError::Unavailable(_)))), "{refused:?}");
         assert!(took < patience * 3, "refused after {took:?}");
         let head = store.head(&common::user(0)).await;
-        assert!(matches!(head, Err(StoreError::Failed(_))), "{head:?}");
+        assert!(matches!(head, Err(StoreError::Unavailable(_))), "{head:?}");
         let failing = store.mongo_failing().unwrap();
         assert!(failing.why.contains("MongoDB"), "{failing:?}");
     };

@@ -77,7 +77,10 @@ impl From<AppendError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store failed a timeline request");
+        match error {
+            StoreError::Unavailable(_) => tracing::warn!(%error, "the store failed a timeline request"),
+            _ => tracing::error!(%error, "the store failed a timeline request"),
+        }
         Self::Unavailable
     }
 }

@@ -71,7 +71,10 @@ pub enum StoreError {
     /// It was closed, or its committer has ended.
     #[error("the store is closed")]
     Closed,
-    /// It cannot be reached, or the disk refused.
+    /// It cannot be reached, or others were faster too often; another try may succeed soon.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It refused, for a reason that does not go away by itself; a disk's, for instance.
     #[error("the store failed: {0}")]
     Failed(String),
     /// What is stored contradicts itself.

@@ -45,7 +45,7 @@ impl Writer {
                 let until = Instant::now() + RETRIED_FOR;
                 loop {
                     match store.append(append.clone()).await {
-                        Err(AppendError::Busy | AppendError::Store(StoreError::Failed(_)))
+                        Err(AppendError::Busy | AppendError::Store(StoreError::Unavailable(_)))
                             if Instant::now() < until => {}
                         outcome => return Ok(outcome.map(drop)?),
                     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 pub use im_runtime::Problem;
+use im_timeline::StoreError;
+use tracing::{error, warn};
 
 use super::error::AccountError;
 
@@ -35,13 +37,16 @@ impl From<AccountError> for Problem {
             E::RefreshReused => plain(StatusCode::UNAUTHORIZED, "REFRESH_TOKEN_REUSED"),
             E::Busy => plain(StatusCode::SERVICE_UNAVAILABLE, "BUSY").retry_after(BUSY_RETRY_AFTER),
             // What exactly failed is for our log.
-            E::Store(_) => {
-                tracing::error!(error = %message, "the store failed an account request");
+            E::Store(failure) => {
+                match failure {
+                    StoreError::Unavailable(_) => warn!(%failure, "the store failed an account request"),
+                    _ => error!(%failure, "the store failed an account request"),
+                }
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the server cannot reach its data right now")
                     .retry_after(BUSY_RETRY_AFTER)
             }
             E::Internal(_) => {
-                tracing::error!(error = %message, "an account request failed");
+                error!(error = %message, "an account request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the server failed; its log says why")
             }
         }

@@ -63,7 +63,7 @@ pub(crate) async fn send(store: &MongoStore, append: Append, refusals: &AtomicUs
     loop {
         match store.append(append.clone()).await {
             Ok(placed) => return placed,
-            Err(refused @ (AppendError::Busy | AppendError::Store(StoreError::Failed(_))))
+            Err(refused @ (AppendError::Busy | AppendError::Store(StoreError::Unavailable(_))))
                 if Instant::now() < until =>
             {
                 println!("refused: {refused}");
@@ -155,7 +155,7 @@ async fn read(store: &MongoStore, user: &UserId, going: &AtomicBool) {
         let last = !going.load(Ordering::Acquire);
         let page = match store.sync(user, seen, 50).await {
             Ok(page) => page,
-            Err(StoreError::Failed(_)) => {
+            Err(StoreError::Unavailable(_)) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
