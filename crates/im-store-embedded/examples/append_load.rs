@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p im-store-embedded --example append_load [SECONDS] [DIR]`
 
+mod usage;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use im_proto::client::ContentType;
 use im_proto::{ClientMsgId, ConversationId, UserId};
 use im_store_embedded::{EmbeddedStore, Options};
 use im_timeline::{Append, Store};
+
+use usage::Usage;
 
 /// Users that write to one another; far more than senders, so that timelines are spread.
 const USERS: u64 = 10_000;
@@ -224,28 +228,4 @@ fn raw(home: &Path, senders: u64, time: Duration) -> Result<Figures, Box<dyn std
         written: used.written,
         waits_us,
     })
-}
-
-/// What this process has used so far, as Linux counts it.
-struct Usage {
-    cpu: Duration,
-    written: u64,
-}
-
-impl Usage {
-    fn now() -> Result<Self, Box<dyn std::error::Error>> {
-        /// Ticks per second of `/proc/self/stat`; fixed on Linux.
-        const TICK_MS: u64 = 10;
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
-        let after_name = stat.rsplit(')').next().ok_or("stat without name")?;
-        let ticks: u64 =
-            after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>()).sum::<Result<_, _>>()?;
-        let io = std::fs::read_to_string("/proc/self/io")?;
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).ok_or("io without write_bytes")?;
-        Ok(Self { cpu: Duration::from_millis(ticks * TICK_MS), written: written.parse()? })
-    }
-
-    fn since(&self, before: &Self) -> Self {
-        Self { cpu: self.cpu - before.cpu, written: self.written - before.written }
-    }
 }

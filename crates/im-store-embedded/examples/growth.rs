@@ -6,6 +6,8 @@
 //! CPU and bytes are those of the whole process, everything that the store does behind the acks
 //! included; they say more than the rate where the machine has other work.
 
+mod usage;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +17,8 @@ use im_proto::client::{ContentType, Direction};
 use im_proto::{ClientMsgId, ConversationId, Seq, UserId};
 use im_store_embedded::{EmbeddedStore, Options};
 use im_timeline::{Append, HistoryRange, Store};
+
+use usage::Usage;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -184,28 +188,4 @@ fn bytes_in(dir: &Path) -> Result<u64, Failure> {
         bytes += if metadata.is_dir() { bytes_in(&entry.path())? } else { metadata.len() };
     }
     Ok(bytes)
-}
-
-/// What this process has used so far, as Linux counts it.
-struct Usage {
-    cpu: Duration,
-    written: u64,
-}
-
-impl Usage {
-    fn now() -> Result<Self, Failure> {
-        /// Ticks per second of `/proc/self/stat`; fixed on Linux.
-        const TICK_MS: u64 = 10;
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
-        let after_name = stat.rsplit(')').next().ok_or("stat without name")?;
-        let ticks: u64 =
-            after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>()).sum::<Result<_, _>>()?;
-        let io = std::fs::read_to_string("/proc/self/io")?;
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).ok_or("io without write_bytes")?;
-        Ok(Self { cpu: Duration::from_millis(ticks * TICK_MS), written: written.parse()? })
-    }
-
-    fn since(&self, before: &Self) -> Self {
-        Self { cpu: self.cpu - before.cpu, written: self.written - before.written }
-    }
 }
