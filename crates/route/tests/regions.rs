@@ -2,27 +2,18 @@
 //! network in memory.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+mod common;
+
 use std::time::Duration;
 
-use im_link::testing::{LinkEvents, MemoryNetwork, Recorder};
-use im_link::tls::LinkTls;
-use im_link::{Identity, Link, LinkConfig, Network, link};
-use im_proto::client::{Command, Empty, Platform};
-use im_proto::link::{
-    Forward, LinkCommand, Mastership, Presence, Push, PushSessions, Relay, RouteState, SessionDown, SessionKey,
-    SessionUp, Tier, UserPlace,
-};
-use im_proto::{BootId, DeviceId, Epoch, Refusal, RefusalCode, Seq, SessionId, UserId};
+use im_proto::client::{Command, Empty};
+use im_proto::link::{LinkCommand, Mastership, Presence, Push, PushSessions, Relay, RouteState, Tier, UserPlace};
+use im_proto::{Epoch, RefusalCode, Seq};
 use im_session::user_hash;
-use proto_codec::{Bytes, BytesMut, Codec, Decode, Encode, Frame};
-use route::{LoginPolicy, Peers, Route, RouteConfig};
+use proto_codec::Bytes;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-fn user(name: &str) -> UserId {
-    UserId::new(name).unwrap()
-}
+use common::{Fake, World, user};
 
 fn hashes(names: &[&str]) -> Vec<u64> {
     let mut hashes: Vec<_> = names.iter().map(|name| user_hash(&user(name))).collect();
@@ -30,51 +21,12 @@ fn hashes(names: &[&str]) -> Vec<u64> {
     hashes
 }
 
-fn decoded<M: Decode>(frame: &Frame) -> M {
-    Codec::Binary.decode("test", &frame.body).unwrap()
-}
-
-struct World {
-    network: Arc<MemoryNetwork>,
-    route: Route,
+/// Long enough for everything that is under way.
+async fn settle() {
+    sleep(Duration::from_millis(50)).await;
 }
 
 impl World {
-    async fn new() -> Self {
-        let network = MemoryNetwork::new();
-        let config = RouteConfig {
-            name: "r1".into(),
-            region: "here".into(),
-            boot: BootId(100),
-            listen: "r1".into(),
-            link_tls: LinkTls::Plain,
-            link: LinkConfig::default(),
-            link_in_flight_max: 8,
-            request_timeout: Duration::from_secs(4),
-            logins: LoginPolicy::default(),
-            peers: Peers::default(),
-            lease: None,
-        };
-        let route = Route::start(config, Arc::clone(&network) as Arc<dyn Network>).await.unwrap();
-        Self { network, route }
-    }
-
-    async fn tier(&self, tier: Tier, region: &str, name: &str) -> Fake {
-        let (handler, mut events) = Recorder::new();
-        let stop = CancellationToken::new();
-        let identity =
-            Identity { tier, name: name.into(), boot: BootId(user_hash(&user(name))), region: region.into() };
-        let network = Arc::clone(&self.network) as Arc<dyn Network>;
-        let config = LinkConfig::default();
-        tokio::spawn(link::maintain(network, "r1".into(), LinkTls::Plain, identity, config, handler, stop.clone()));
-        let link = events.up().await;
-        Fake { link, events, stop }
-    }
-
-    async fn gate(&self) -> Fake {
-        self.tier(Tier::Gate, "here", "g1").await
-    }
-
     /// A route of another region, which has told of itself.
     async fn peer(&self, region: &str, name: &str, master: &str, has_service: bool, gates: u64) -> Fake {
         let peer = self.tier(Tier::Route, region, name).await;
@@ -84,35 +36,7 @@ impl World {
     }
 }
 
-/// Long enough for everything that is under way.
-async fn settle() {
-    sleep(Duration::from_millis(50)).await;
-}
-
-/// A tier that dialled the route.
-struct Fake {
-    link: Link,
-    events: LinkEvents,
-    stop: CancellationToken,
-}
-
 impl Fake {
-    fn login(&self, name: &str, session: u64) {
-        let up = SessionUp {
-            user: user(name),
-            session: SessionId(session),
-            device: DeviceId::new(format!("d{session}")).unwrap(),
-            platform: Platform::Bot,
-            since_ms: 1,
-        };
-        self.link.tell(LinkCommand::SessionUp, &up).unwrap();
-    }
-
-    fn logoff(&self, name: &str, session: u64) {
-        let down = SessionDown { user: user(name), session: SessionId(session) };
-        self.link.tell(LinkCommand::SessionDown, &down).unwrap();
-    }
-
     fn state(&self, master: &str, has_service: bool, gates: u64) {
         let mastership = Mastership { term: 1, master: master.into() };
         let state = RouteState { mastership, serves: has_service, has_service, gates };
@@ -130,22 +54,7 @@ impl Fake {
     }
 
     fn request(&self, sequence: u32) {
-        let mut body = BytesMut::new();
-        Empty {}.encode(&mut body);
-        let forward = Forward {
-            user: user("a"),
-            device: DeviceId::new("d").unwrap(),
-            session: SessionKey { boot: BootId(1), session: SessionId(1) },
-            command: Command::GetMsg.number(),
-            body: body.freeze(),
-        };
-        self.link.request(LinkCommand::Forward, sequence, &forward).unwrap();
-    }
-
-    async fn heard<M: Decode>(&mut self, command: LinkCommand) -> M {
-        let (_, frame) = self.events.frame().await;
-        assert_eq!(LinkCommand::from_number(frame.command), command);
-        decoded(&frame)
+        self.forward("a", 1, sequence, Command::GetMsg, &Empty {});
     }
 
     /// A request that came in is answered.
@@ -156,14 +65,11 @@ impl Fake {
     }
 
     async fn is_served(&mut self, sequence: u32) {
-        let (_, frame) = self.events.frame().await;
-        assert_eq!((frame.sequence, &frame.body[..]), (sequence, &b"served"[..]));
+        assert_eq!(&self.answered(sequence).await.body[..], b"served");
     }
 
     async fn is_refused(&mut self, sequence: u32) {
-        let (_, frame) = self.events.frame().await;
-        assert!(frame.sequence == sequence && frame.flags.is_refused());
-        assert_eq!(decoded::<Refusal>(&frame).code, RefusalCode::Unavailable);
+        self.refused(sequence, RefusalCode::Unavailable).await;
     }
 
     /// The users of the push that has come.
@@ -171,30 +77,23 @@ impl Fake {
         let push: Push = self.heard(LinkCommand::Push).await;
         push.targets.iter().map(|target| target.user.to_string()).collect()
     }
-
-    async fn hears_nothing(&mut self) {
-        sleep(Duration::from_secs(1)).await;
-        if let Some(event) = self.events.now() {
-            panic!("nothing was to come, but {event:?}");
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_region_is_told_who_comes_and_goes_once_for_all_their_logins() {
     let world = World::new().await;
-    let gate = world.gate().await;
-    gate.login("a", 1);
-    gate.login("a", 2);
-    gate.login("b", 3);
+    let gate = world.gate(1).await;
+    gate.login("a", 1, "phone", 1);
+    gate.login("a", 2, "desk", 1);
+    gate.login("b", 3, "phone", 1);
     settle().await;
     let mut peer = world.peer("there", "p1", "p1", true, 1).await;
     let told: Presence = peer.heard(LinkCommand::Presence).await;
     assert_eq!((told.up, told.down), (hashes(&["a", "b"]), vec![]), "a new link begins with everybody");
-    gate.login("c", 4);
+    gate.login("c", 4, "phone", 1);
     let told: Presence = peer.heard(LinkCommand::Presence).await;
     assert_eq!((told.up, told.down), (hashes(&["c"]), vec![]));
-    gate.login("b", 5);
+    gate.login("b", 5, "desk", 1);
     gate.logoff("a", 1);
     peer.hears_nothing().await;
     gate.logoff("a", 2);
@@ -208,11 +107,11 @@ async fn a_region_is_told_who_comes_and_goes_once_for_all_their_logins() {
 #[tokio::test(start_paused = true)]
 async fn what_is_told_crosses_to_where_a_receiver_is_online_and_no_further() {
     let world = World::new().await;
-    let mut gate = world.gate().await;
-    let service = world.tier(Tier::ImService, "here", "s1").await;
+    let mut gate = world.gate(1).await;
+    let service = world.service("s1").await;
     let mut there = world.peer("there", "p1", "p1", false, 1).await;
     let mut elsewhere = world.peer("elsewhere", "p1", "p1", false, 1).await;
-    gate.login("a", 1);
+    gate.login("a", 1, "phone", 1);
     for peer in [&mut there, &mut elsewhere] {
         peer.heard::<Presence>(LinkCommand::Presence).await;
     }
@@ -240,7 +139,7 @@ async fn what_is_told_crosses_to_where_a_receiver_is_online_and_no_further() {
 #[tokio::test(start_paused = true)]
 async fn of_a_regions_routes_the_master_is_told_and_all_while_their_gates_differ() {
     let world = World::new().await;
-    let service = world.tier(Tier::ImService, "here", "s1").await;
+    let service = world.service("s1").await;
     let mut standby = world.peer("there", "p1", "p2", false, 7).await;
     let mut master = world.peer("there", "p2", "p2", false, 7).await;
     for peer in [&standby, &master] {
@@ -266,7 +165,7 @@ async fn of_a_regions_routes_the_master_is_told_and_all_while_their_gates_differ
 #[tokio::test(start_paused = true)]
 async fn requests_cross_while_no_im_service_is_here_and_once() {
     let world = World::new().await;
-    let mut gate = world.gate().await;
+    let mut gate = world.gate(1).await;
     let mut useless = world.peer("there", "p0", "p2", false, 1).await;
     gate.request(1);
     gate.is_refused(1).await;
@@ -283,7 +182,7 @@ async fn requests_cross_while_no_im_service_is_here_and_once() {
     // One from there is not handed on, be it to whoever can serve.
     useless.request(4);
     useless.is_refused(4).await;
-    let mut service = world.tier(Tier::ImService, "here", "s1").await;
+    let mut service = world.service("s1").await;
     settle().await;
     useless.request(5);
     service.serves().await;

@@ -1,102 +1,28 @@
 //! A route between gates and im-services that do what the test says, over a network in memory.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+mod common;
+
 use std::time::Duration;
 
-use im_link::testing::{LinkEvents, MemoryNetwork, Recorder};
-use im_link::tls::LinkTls;
-use im_link::{Identity, Link, LinkConfig, Network, link};
 use im_proto::client::{
     Command, ContentType, Empty, KickReason, Kickout, Message, Platform, ReadMsg, RevReadMsg, RevSignal, SendMsg,
     Signal, SignalKind,
 };
 use im_proto::limits::LINK_TARGETS_MAX;
 use im_proto::link::{
-    Clock, Forward, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionDown, SessionKey, SessionPlace,
-    SessionUp, Tier, UserPlace,
+    Clock, Forward, LinkCommand, Push, PushSessions, Relay, RelaySessions, SessionKey, SessionPlace, SessionUp, Tier,
+    UserPlace,
 };
 use im_proto::{
-    BootId, ClientMsgId, ConversationId, DeviceId, Epoch, GroupId, Refusal, RefusalCode as Code, Seq, SessionId,
-    Target, UserId,
+    BootId, ClientMsgId, ConversationId, DeviceId, Epoch, GroupId, Refusal, RefusalCode as Code, Seq, SessionId, Target,
 };
-use proto_codec::{Bytes, BytesMut, Codec, Decode, Encode, Flags, Frame};
-use route::{LoginPolicy, Peers, Route, RouteConfig};
+use proto_codec::{Bytes, Codec, Decode, Flags};
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
-const WINDOW: usize = 8;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
-
-fn user(name: &str) -> UserId {
-    UserId::new(name).unwrap()
-}
-
-fn encoded(message: &impl Encode) -> Bytes {
-    let mut bytes = BytesMut::new();
-    message.encode(&mut bytes);
-    bytes.freeze()
-}
-
-fn decoded<M: Decode>(frame: &Frame) -> M {
-    Codec::Binary.decode("test", &frame.body).unwrap()
-}
-
-struct World {
-    network: Arc<MemoryNetwork>,
-    route: Route,
-}
+use common::{Fake, REQUEST_TIMEOUT, WINDOW, World, decoded, encoded, user};
 
 impl World {
-    async fn new() -> Self {
-        let network = MemoryNetwork::new();
-        let config = RouteConfig {
-            name: "r1".into(),
-            region: "here".into(),
-            boot: BootId(100),
-            listen: "r1".into(),
-            link_tls: LinkTls::Plain,
-            link: LinkConfig::default(),
-            link_in_flight_max: WINDOW,
-            request_timeout: REQUEST_TIMEOUT,
-            logins: LoginPolicy::default(),
-            peers: Peers::default(),
-            lease: None,
-        };
-        let route = Route::start(config, Arc::clone(&network) as Arc<dyn Network>).await.unwrap();
-        Self { network, route }
-    }
-
-    async fn tier(&self, tier: Tier, name: &str, boot: u64) -> Fake {
-        let (handler, mut events) = Recorder::new();
-        let stop = CancellationToken::new();
-        let identity = Identity { tier, name: name.into(), boot: BootId(boot), region: "here".into() };
-        let network = Arc::clone(&self.network) as Arc<dyn Network>;
-        tokio::spawn(link::maintain(
-            network,
-            "r1".into(),
-            LinkTls::Plain,
-            identity,
-            LinkConfig::default(),
-            handler,
-            stop.clone(),
-        ));
-        let link = events.up().await;
-        Fake { boot: BootId(boot), link, events, stop }
-    }
-
-    async fn gate(&self, boot: u64) -> Fake {
-        self.tier(Tier::Gate, &format!("g{boot}"), boot).await
-    }
-
-    async fn service(&self, name: &str) -> Fake {
-        let service = self.tier(Tier::ImService, name, 50).await;
-        while !self.route.is_ready() {
-            sleep(Duration::from_millis(1)).await;
-        }
-        service
-    }
-
     async fn logins(&self, count: usize) {
         for _ in 0..1000 {
             if self.route.logins_len() == count {
@@ -108,55 +34,10 @@ impl World {
     }
 }
 
-/// A tier that dialled the route.
-struct Fake {
-    boot: BootId,
-    link: Link,
-    events: LinkEvents,
-    stop: CancellationToken,
-}
-
 impl Fake {
-    fn login(&self, name: &str, session: u64, device: &str, since_ms: u64) {
-        let up = SessionUp {
-            user: user(name),
-            session: SessionId(session),
-            device: DeviceId::new(device).unwrap(),
-            platform: Platform::Bot,
-            since_ms,
-        };
-        self.link.tell(LinkCommand::SessionUp, &up).unwrap();
-    }
-
     /// Says what this gate's clock shows.
     fn clock(&self, now_ms: u64) {
         self.link.tell(LinkCommand::Clock, &Clock { now_ms }).unwrap();
-    }
-
-    fn logoff(&self, name: &str, session: u64) {
-        let down = SessionDown { user: user(name), session: SessionId(session) };
-        self.link.tell(LinkCommand::SessionDown, &down).unwrap();
-    }
-
-    fn key(&self, session: u64) -> SessionKey {
-        SessionKey { boot: self.boot, session: SessionId(session) }
-    }
-
-    fn forward(&self, name: &str, session: u64, sequence: u32, command: Command, message: &impl Encode) {
-        let forward = Forward {
-            user: user(name),
-            device: DeviceId::new("phone").unwrap(),
-            session: self.key(session),
-            command: command.number(),
-            body: encoded(message),
-        };
-        self.link.request(LinkCommand::Forward, sequence, &forward).unwrap();
-    }
-
-    async fn heard<M: Decode>(&mut self, command: LinkCommand) -> M {
-        let (_, frame) = self.events.frame().await;
-        assert_eq!((LinkCommand::from_number(frame.command), frame.sequence), (command, 0));
-        decoded(&frame)
     }
 
     async fn relayed<M: Decode>(&mut self, command: Command) -> (Vec<SessionId>, M) {
@@ -170,27 +51,6 @@ impl Fake {
         assert_eq!(kickout.reason, KickReason::LoggedInElsewhere);
         assert_eq!(sessions.len(), 1);
         sessions[0]
-    }
-
-    /// The next frame, which must answer this request.
-    async fn answered(&mut self, sequence: u32) -> Frame {
-        let (_, frame) = self.events.frame().await;
-        assert_eq!((frame.command, frame.sequence), (LinkCommand::Forward.number() | 0x80, sequence));
-        frame
-    }
-
-    async fn refused(&mut self, sequence: u32, code: Code) {
-        let frame = self.answered(sequence).await;
-        assert!(frame.flags.is_refused());
-        assert_eq!(decoded::<Refusal>(&frame).code, code);
-    }
-
-    /// Nothing has come, and nothing does for a second.
-    async fn hears_nothing(&mut self) {
-        sleep(Duration::from_secs(1)).await;
-        if let Some(event) = self.events.now() {
-            panic!("nothing was to come, but {event:?}");
-        }
     }
 }
 
@@ -507,7 +367,7 @@ async fn tiers_that_do_not_dial_routes_are_let_go_and_odd_frames_passed_over() {
     let world = World::new().await;
     let (mut gate, service) = (world.gate(1).await, world.service("s1").await);
     for tier in [Tier::Route, Tier::Unknown(9)] {
-        let mut stranger = world.tier(tier, "x", 9).await;
+        let mut stranger = world.tier(tier, "here", "x").await;
         stranger.events.down().await;
         stranger.stop.cancel();
     }
