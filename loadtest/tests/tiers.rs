@@ -1,12 +1,13 @@
 //! Every scenario at small size with the real binary and real tiers: what a script and a reader see.
 #![allow(clippy::unwrap_used)]
 
-mod binaries;
-
 use std::process::{Command, Output};
 
+use im_e2e::binaries::program;
+
+/// Runs the tool that stands beside the tiers' programs: it starts those of its own folder.
 fn run(arguments: &[&str]) -> Output {
-    Command::new(binaries::folder().join("sim-loadtest")).args(arguments).output().unwrap()
+    Command::new(program("sim-loadtest")).args(arguments).output().unwrap()
 }
 
 /// The object on the last line, of a run that was content.

@@ -59,10 +59,12 @@ impl Binary {
     }
 }
 
-/// Packages whose programs tests run. One list, so that cargo resolves features once and builds once.
+/// Packages whose programs tests of other packages run. One list, so that cargo resolves features once
+/// and builds once.
 const PACKAGES: [&str; 5] = ["gate", "route", "im-service", "im-servers", "sim"];
 
-/// Where a program of this workspace is; built, with all others, if it was not.
+/// Where a program of this workspace is; built, with all others, if it was not. Those of the test's own
+/// package are there, too: cargo has built them with the test.
 ///
 /// # Panics
 /// When it cannot be built: no test can go on then.
