@@ -79,7 +79,7 @@ pub(crate) struct SendArgs {
 }
 
 /// Gates that run already.
-#[derive(Clone, Debug, Default, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct GivenArgs {
     /// A gate's address, `host:port`; several are used in turn. Without it tiers are started.
     #[arg(long, value_name = "ADDRESS", requires = "ca", requires = "token_key")]

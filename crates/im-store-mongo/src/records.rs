@@ -15,7 +15,7 @@ use mongodb::bson::{RawArrayBuf, doc, rawdoc};
 
 use crate::db::{Db, RECORDS, ascending, by_key};
 use crate::fault::{Fault, write_error};
-use crate::rows::{binary, bytes, record_id, record_key, table_name};
+use crate::rows::{binary, bytes, record_id, record_key};
 use crate::txn;
 
 /// The first pause after a conflict, and the longest.
@@ -47,7 +47,7 @@ pub(crate) async fn records(
     while let Some(row) = rows.try_next().await? {
         let key = row.get_document("_id")?;
         let (name, text) = (key.get_str("table")?, key.get_str("key")?);
-        if name != table_name(table) || !text.starts_with(&prefix) {
+        if name != table.name() || !text.starts_with(&prefix) {
             break;
         }
         if page.records.len() == limit {

@@ -165,30 +165,15 @@ pub(crate) fn sent_key(append: &Append) -> String {
     format!("{}:{}", append.sender, append.client_msg_id)
 }
 
-/// A kind of record, as operators read it.
-pub(crate) fn table_name(table: Table) -> &'static str {
-    match table {
-        Table::Account => "account",
-        Table::Refresh => "refresh",
-        Table::Group => "group",
-        Table::Member => "member",
-        Table::Conversation => "conversation",
-        Table::Read => "read",
-        Table::Fetched => "fetched",
-        Table::Service => "service",
-    }
-}
-
 pub(crate) fn table(name: &str) -> Result<Table, Fault> {
-    let known = Table::ALL.into_iter().find(|table| table_name(*table) == name);
-    known.ok_or_else(|| Fault::Damaged(format!("a record of table {name:?}")))
+    Table::named(name).ok_or_else(|| Fault::Damaged(format!("a record of table {name:?}")))
 }
 
 pub(crate) fn record_key(table: Table, key: &str) -> RawDocumentBuf {
-    rawdoc! { "table": table_name(table), "key": key }
+    rawdoc! { "table": table.name(), "key": key }
 }
 
 /// The same in a filter.
 pub(crate) fn record_id(table: Table, key: &str) -> Document {
-    doc! { "table": table_name(table), "key": key }
+    doc! { "table": table.name(), "key": key }
 }

@@ -159,6 +159,25 @@ impl Table {
         Self::Fetched,
         Self::Service,
     ];
+
+    /// Its name in exports, and in stores that people read. Part of both formats, as the number is.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Refresh => "refresh",
+            Self::Group => "group",
+            Self::Member => "member",
+            Self::Conversation => "conversation",
+            Self::Read => "read",
+            Self::Fetched => "fetched",
+            Self::Service => "service",
+        }
+    }
+
+    /// The table of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
 }
 
 /// What must hold of a record for a change to happen.

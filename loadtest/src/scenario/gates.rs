@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
+use super::DataFolder;
 use super::tiers::resolve;
 use crate::args::{ClusterArgs, GivenArgs};
 use crate::cluster::{self, Cluster, ClusterPlan, Kind};
@@ -20,38 +21,41 @@ pub(super) struct Gates {
     pids: Vec<u32>,
     route_pids: Vec<u32>,
     im_service_pids: Vec<u32>,
-    cluster: Option<Cluster>,
+    /// Where they were started here; their files go after them.
+    cluster: Option<(Cluster, DataFolder)>,
 }
 
 impl Gates {
-    pub(super) async fn find(
-        given: &GivenArgs,
-        args: &ClusterArgs,
-        count: usize,
-        folder: &Path,
-        gate_settings: Vec<String>,
-    ) -> anyhow::Result<Self> {
-        if let (Some(ca), Some(token_key)) = (&given.ca, &given.token_key) {
-            return Ok(Self {
-                addresses: resolve(&given.gate)?,
-                certificate: cluster::certificate(ca)?,
-                token_key: token_key.clone(),
-                pids: given.server_pid.clone(),
-                route_pids: Vec::new(),
-                im_service_pids: Vec::new(),
-                cluster: None,
-            });
-        }
-        let binaries = cluster::binaries(args.binaries.as_deref())?;
-        let folder = std::path::absolute(folder)?;
-        let plan = ClusterPlan { gates: count, binaries, folder, gate_settings };
+    /// Those that run already, where the command line names them.
+    pub(super) fn given(args: &GivenArgs) -> anyhow::Result<Option<Self>> {
+        let (Some(ca), Some(token_key)) = (&args.ca, &args.token_key) else { return Ok(None) };
+        Ok(Some(Self {
+            addresses: resolve(&args.gate)?,
+            certificate: cluster::certificate(ca)?,
+            token_key: token_key.clone(),
+            pids: args.server_pid.clone(),
+            route_pids: Vec::new(),
+            im_service_pids: Vec::new(),
+            cluster: None,
+        }))
+    }
+
+    /// Starts tiers with so many gates. `settings` stand in the gates' files behind those of the command line.
+    pub(super) async fn start(args: &ClusterArgs, count: u32, settings: &[String]) -> anyhow::Result<Self> {
+        let folder = DataFolder::new(args.data.as_deref())?;
+        let plan = ClusterPlan {
+            gates: count as usize,
+            binaries: cluster::binaries(args.binaries.as_deref())?,
+            folder: std::path::absolute(folder.path())?,
+            gate_settings: [&args.gate_setting, settings].concat(),
+        };
         let cluster = Cluster::start(&plan).await?;
         let of = |wanted| {
             let pids = cluster.pids()?;
             anyhow::Ok(pids.into_iter().filter(|(kind, ..)| *kind == wanted).map(|(.., pid)| pid).collect::<Vec<_>>())
         };
         let (pids, route_pids, im_service_pids) = (of(Kind::Gate)?, of(Kind::Route)?, of(Kind::ImService)?);
-        ensure!(pids.len() == count, "{} of {count} gates run", pids.len());
+        ensure!(pids.len() == plan.gates, "{} of {count} gates run", pids.len());
         Ok(Self {
             addresses: cluster.gates(),
             certificate: cluster.certificate()?,
@@ -59,7 +63,7 @@ impl Gates {
             pids,
             route_pids,
             im_service_pids,
-            cluster: Some(cluster),
+            cluster: Some((cluster, folder)),
         })
     }
 
@@ -94,11 +98,11 @@ impl Gates {
 
     /// The tiers, where they were started here.
     pub(super) fn cluster(&mut self) -> anyhow::Result<&mut Cluster> {
-        self.cluster.as_mut().context("the gates are not this run's own")
+        self.cluster.as_mut().map(|(cluster, _)| cluster).context("the gates are not this run's own")
     }
 
     /// An error if a tier has ended that nobody ended.
     pub(super) fn check_alive(&mut self) -> anyhow::Result<()> {
-        self.cluster.as_mut().map_or(Ok(()), Cluster::check_alive)
+        self.cluster.as_mut().map_or(Ok(()), |(cluster, _)| cluster.check_alive())
     }
 }

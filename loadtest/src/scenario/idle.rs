@@ -13,7 +13,6 @@ use anyhow::{Context, ensure};
 use self::cost::{Costs, LoginCpu};
 use self::report::{Findings, IdleReport};
 use self::watch::Watch;
-use super::DataFolder;
 use super::gates::Gates;
 use crate::args::IdleArgs;
 use crate::child::Child;
@@ -43,11 +42,14 @@ async fn run(args: &IdleArgs) -> anyhow::Result<()> {
     for warning in limits::too_low(sockets) {
         eprintln!("kernel: {warning}");
     }
-    let folder = DataFolder::new(args.cluster.data.as_deref())?;
-    let mut settings = args.cluster.gate_setting.clone();
-    settings.push(format!("heartbeat = \"{}s\"", args.heartbeat));
-    settings.push(format!("keep_alive = \"{}s\"", (args.heartbeat * 3).max(180)));
-    let mut gates = Gates::find(&args.given, &args.cluster, gate_count as usize, folder.path(), settings).await?;
+    let mut gates = match Gates::given(&args.given)? {
+        Some(gates) => gates,
+        None => {
+            let heartbeat = format!("heartbeat = \"{}s\"", args.heartbeat);
+            let keep_alive = format!("keep_alive = \"{}s\"", (args.heartbeat * 3).max(180));
+            Gates::start(&args.cluster, gate_count, &[heartbeat, keep_alive]).await?
+        }
+    };
 
     let mut workers = start_workers(worker_count)?;
     let worker_pids = workers.iter().map(Child::pid).collect::<anyhow::Result<Vec<_>>>()?;

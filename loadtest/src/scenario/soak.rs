@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::DataFolder;
 use super::crowds::{Crowds, Outcomes};
 use super::gates::Gates;
-use crate::args::{GivenArgs, SoakArgs};
+use crate::args::SoakArgs;
 use crate::crowd::Mix;
 use crate::growth::{Growth, Trend};
 use crate::histogram::Quantiles;
@@ -28,10 +27,7 @@ pub(crate) fn soak(args: &SoakArgs) -> anyhow::Result<()> {
 
 async fn run(args: &SoakArgs) -> anyhow::Result<()> {
     let machine = Machine::read();
-    let folder = DataFolder::new(args.cluster.data.as_deref())?;
-    let settings = args.cluster.gate_setting.clone();
-    let given = GivenArgs::default();
-    let mut gates = Gates::find(&given, &args.cluster, args.gates as usize, folder.path(), settings).await?;
+    let mut gates = Gates::start(&args.cluster, args.gates, &[]).await?;
     let workers = args.workers.unwrap_or(machine.cpus);
     let mut crowds = Crowds::join(&gates, args.connections, workers, false).await?;
 

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::DataFolder;
 use super::crowds::{Crowds, Outcomes};
 use super::gates::Gates;
-use crate::args::{GivenArgs, StormArgs};
+use crate::args::StormArgs;
 use crate::crowd::{Crowd, Mix};
 use crate::histogram::{Latencies, Quantiles};
 use crate::machine::Machine;
@@ -26,10 +25,7 @@ pub(crate) fn storm(args: &StormArgs) -> anyhow::Result<()> {
 
 async fn run(args: &StormArgs) -> anyhow::Result<()> {
     let machine = Machine::read();
-    let folder = DataFolder::new(args.cluster.data.as_deref())?;
-    let settings = args.cluster.gate_setting.clone();
-    let given = GivenArgs::default();
-    let mut gates = Gates::find(&given, &args.cluster, args.gates as usize, folder.path(), settings).await?;
+    let mut gates = Gates::start(&args.cluster, args.gates, &[]).await?;
     let workers = args.workers.unwrap_or(machine.cpus);
     let mut crowds = Crowds::join(&gates, args.connections, workers, true).await?;
 

@@ -73,20 +73,6 @@ pub(super) enum RowError {
     Order(String),
 }
 
-/// Names in exports; the numbers of [`Table`] are for stores.
-fn table_name(table: Table) -> &'static str {
-    match table {
-        Table::Account => "account",
-        Table::Refresh => "refresh",
-        Table::Group => "group",
-        Table::Member => "member",
-        Table::Conversation => "conversation",
-        Table::Read => "read",
-        Table::Fetched => "fetched",
-        Table::Service => "service",
-    }
-}
-
 fn conversation_id(text: String) -> Result<ConversationId, RowError> {
     let id = ConversationId::new(&text)?;
     if id.as_str() == text { Ok(id) } else { Err(RowError::Order(text)) }
@@ -128,7 +114,7 @@ impl From<DumpRow> for Line {
                 }
             }
             DumpRow::Record { table, record } => {
-                Self::Record { table: table_name(table).into(), key: record.key, value: STANDARD.encode(&record.value) }
+                Self::Record { table: table.name().into(), key: record.key, value: STANDARD.encode(&record.value) }
             }
         }
     }
@@ -175,8 +161,7 @@ impl Line {
                 }
             }
             Self::Record { table, key, value } => {
-                let named = Table::ALL.into_iter().find(|known| table_name(*known) == table);
-                let table = named.ok_or(RowError::Table(table))?;
+                let table = Table::named(&table).ok_or(RowError::Table(table))?;
                 DumpRow::Record { table, record: Record { key, value: bytes(&value)? } }
             }
         }))

@@ -92,6 +92,15 @@ async fn the_format_is_written_down() {
     );
 }
 
+/// Exports have them, and so has what stores keep for people to read.
+#[test]
+fn tables_keep_their_names() {
+    let names = ["account", "refresh", "group", "member", "conversation", "read", "fetched", "service"];
+    assert_eq!(Table::ALL.map(Table::name), names);
+    assert_eq!(names.map(Table::named), Table::ALL.map(Some));
+    assert_eq!(Table::named("Account"), None);
+}
+
 /// More rows than a batch, exactly a batch, none.
 #[tokio::test]
 async fn every_number_of_rows_comes_back() {
