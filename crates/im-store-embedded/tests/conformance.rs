@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use im_proto::Epoch;
 use im_store_embedded::{EmbeddedStore, Options};
+use im_timeline::Store;
 use im_timeline::conformance::Factory;
-use im_timeline::{Disk, MemoryStore, Store};
+use im_timeline::model::{InMemory, assert_same};
 use tempfile::TempDir;
 
 /// Folders of stores that keep that many bytes of rows in memory before they move them into the tree.
@@ -52,28 +52,13 @@ mod in_the_tree {
     im_timeline::conformance_suite!(super::SMALL);
 }
 
-struct InMemory;
-
-#[async_trait::async_trait]
-impl Factory for InMemory {
-    type Home = Disk;
-
-    async fn home(&self) -> Disk {
-        Disk::new(Epoch(7))
-    }
-
-    async fn open(&self, disk: &Disk) -> Arc<dyn Store> {
-        Arc::new(MemoryStore::open(disk))
-    }
-}
-
 #[test]
 fn random_operations_agree_with_the_memory_store() {
-    im_timeline::model::assert_same(&LARGE, &InMemory);
+    assert_same(&LARGE, &InMemory);
 }
 
 /// Rows on both sides of the border, which moves all the time.
 #[test]
 fn random_operations_agree_while_rows_move() {
-    im_timeline::model::assert_same(&Folders { overlay_bytes: 2_000 }, &InMemory);
+    assert_same(&Folders { overlay_bytes: 2_000 }, &InMemory);
 }

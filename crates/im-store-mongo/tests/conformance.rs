@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use im_proto::Epoch;
 use im_servers::{MongoSet, RedisServer};
 use im_store_mongo::{MongoOptions, MongoStore};
+use im_timeline::Store;
 use im_timeline::conformance::Factory;
-use im_timeline::{Disk, MemoryStore, Store};
+use im_timeline::model::{InMemory, assert_same_in};
 
 /// One set and one Redis for all cases; each home is a database of its own.
 struct Servers {
@@ -55,23 +55,6 @@ impl Factory for Servers {
 
 im_timeline::conformance_suite!(in_one every_case_of_the_suite, Servers::start().await);
 
-struct InMemory;
-
-static EPOCHS: AtomicU64 = AtomicU64::new(1);
-
-#[async_trait::async_trait]
-impl Factory for InMemory {
-    type Home = Disk;
-
-    async fn home(&self) -> Disk {
-        Disk::new(Epoch(EPOCHS.fetch_add(1, Ordering::Relaxed)))
-    }
-
-    async fn open(&self, home: &Disk) -> Arc<dyn Store> {
-        Arc::new(MemoryStore::open(home))
-    }
-}
-
 /// Each case asks some thousand questions.
 const MODEL_CASES: u32 = 8;
 
@@ -79,5 +62,5 @@ const MODEL_CASES: u32 = 8;
 fn random_operations_give_what_the_memory_store_gives() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let servers = runtime.block_on(Servers::start());
-    im_timeline::model::assert_same_in(MODEL_CASES, &servers, &InMemory);
+    assert_same_in(MODEL_CASES, &servers, &InMemory);
 }

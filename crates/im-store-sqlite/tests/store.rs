@@ -4,12 +4,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use im_proto::Epoch;
 use im_store_sqlite::{OpenError, SqliteOptions, SqliteStore};
+use im_timeline::Store;
 use im_timeline::conformance::Factory;
-use im_timeline::{Disk, MemoryStore, Store};
+use im_timeline::model::{InMemory, assert_same};
 use tempfile::TempDir;
 
 struct Sqlite;
@@ -34,26 +33,9 @@ impl Factory for Sqlite {
 
 im_timeline::conformance_suite!(Sqlite);
 
-struct InMemory;
-
-static EPOCHS: AtomicU64 = AtomicU64::new(1);
-
-#[async_trait::async_trait]
-impl Factory for InMemory {
-    type Home = Disk;
-
-    async fn home(&self) -> Disk {
-        Disk::new(Epoch(EPOCHS.fetch_add(1, Ordering::Relaxed)))
-    }
-
-    async fn open(&self, home: &Disk) -> Arc<dyn Store> {
-        Arc::new(MemoryStore::open(home))
-    }
-}
-
 #[test]
 fn random_operations_give_what_the_memory_store_gives() {
-    im_timeline::model::assert_same(&Sqlite, &InMemory);
+    assert_same(&Sqlite, &InMemory);
 }
 
 fn open(home: &TempDir) -> Result<SqliteStore, OpenError> {

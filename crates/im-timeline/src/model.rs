@@ -1,8 +1,8 @@
 //! The property test of stores: the same random operations on two backends must give the same
 //! answers and, at the end, the same of every read.
 //!
-//! A backend's test calls [`assert_same`] with its own [`Factory`] and another's. What is wrong is
-//! shrunk to few operations and printed with the seed. `SIM_MODEL_CASES` sets the number of cases
+//! A backend's test calls [`assert_same`] with its own [`Factory`] and another's, mostly [`InMemory`]. What is
+//! wrong is shrunk to few operations and printed with the seed. `SIM_MODEL_CASES` sets the number of cases
 //! and `SIM_MODEL_SEED` repeats a run.
 
 // A test that happens to live in a library: a failed unwrap is a failed assertion.
@@ -14,11 +14,14 @@ mod reads;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
+use im_proto::Epoch;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::conformance::Factory;
-use crate::{AppendError, Placed, Store, StoreError, SweepPolicy, Swept};
+use crate::{AppendError, Disk, MemoryStore, Placed, Store, StoreError, SweepPolicy, Swept};
 pub use ops::{Op, operations};
 
 /// Cases without `SIM_MODEL_CASES`: some seconds on a backend that syncs a real disk.
@@ -27,6 +30,23 @@ const CASES: u32 = 48;
 const OPS_MAX: usize = 40;
 /// Tries at making a failing case smaller.
 const SHRINK_MAX: u32 = 300;
+
+/// Memory stores, for others to be compared with.
+pub struct InMemory;
+
+#[async_trait]
+impl Factory for InMemory {
+    type Home = Disk;
+
+    async fn home(&self) -> Disk {
+        static EPOCHS: AtomicU64 = AtomicU64::new(1);
+        Disk::new(Epoch(EPOCHS.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    async fn open(&self, disk: &Disk) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::open(disk))
+    }
+}
 
 /// Where two stores differ.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

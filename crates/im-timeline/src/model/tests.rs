@@ -1,8 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use async_trait::async_trait;
 use bytes::Bytes;
 use im_proto::{ConversationId, Epoch, Seq, UserId};
 
@@ -36,14 +33,12 @@ struct Mistaken {
 
 struct Backend(Mistake);
 
-static EPOCHS: AtomicU64 = AtomicU64::new(1);
-
 #[async_trait]
 impl Factory for Backend {
     type Home = Disk;
 
     async fn home(&self) -> Disk {
-        Disk::new(Epoch(EPOCHS.fetch_add(1, Ordering::Relaxed)))
+        InMemory.home().await
     }
 
     async fn open(&self, home: &Disk) -> Arc<dyn Store> {
@@ -127,7 +122,7 @@ impl Store for Mistaken {
 
 #[test]
 fn equal_backends_are_the_same() {
-    assert_same(&Backend(Mistake::None), &Backend(Mistake::None));
+    assert_same(&Backend(Mistake::None), &InMemory);
 }
 
 /// The harness finds every mistake, the same one when the seed is the same.
@@ -140,7 +135,7 @@ fn every_mistake_is_found() {
         Mistake::CommitsOneByOne,
         Mistake::KeepsNothing,
     ] {
-        let search = || find_difference(&Backend(Mistake::None), &Backend(mistake), CASES, 1);
+        let search = || find_difference(&InMemory, &Backend(mistake), CASES, 1);
         let found = search().expect_err(&format!("{mistake:?} went unnoticed"));
         assert!(found.contains("operations:"), "{found}");
         assert_eq!(search().unwrap_err(), found, "{mistake:?}: the seed does not repeat the run");
