@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::binaries::Binary;
 use crate::logs::{self, Allowed};
 use crate::ports::Port;
-use crate::process::{Process, tail};
+use crate::process::Process;
 use crate::{LOOK_EVERY, PATIENCE, http, verify};
 
 /// Starts before a port that is always in use is no coincidence.
@@ -127,7 +127,10 @@ impl Cluster {
         let keys_dir = folder.path().join("keys");
         let certs = ClusterCerts::load_or_create(&keys_dir, &[])?;
         let signer = keys::load_or_create(&keys_dir)?;
-        let (allowed, servers) = (plan.allowed.clone(), plan.servers.clone());
+        let (mut allowed, servers) = (plan.allowed.clone(), plan.servers.clone());
+        if servers.is_some() {
+            allowed.extend(logs::MONGO_LATE);
+        }
         let mut cluster = Self { tiers: Vec::new(), allowed, servers, signer, certs, folder };
         for number in 1..=plan.gates {
             cluster.add(Binary::Gate, number)?;

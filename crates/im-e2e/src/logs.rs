@@ -22,21 +22,17 @@ pub const ROUTE_DOWN: Allowed =
 pub const ABANDONED: Allowed =
     Allowed { text: "transactions of a process that died are ended", because: "an im-service was killed in one" };
 
-/// On a crowded machine a batch may be beaten until its senders' time is over; they are told to come again.
-pub const MONGO_BEATEN: [Allowed; 2] = [
-    Allowed { text: "another transaction was first", because: "what the killed one left was held for too long" },
-    Allowed { text: "a batch was not written", because: "the same" },
-];
-
-/// What an im-service says while MongoDB is away, for instance while its members elect a primary.
-pub const MONGO_AWAY: [Allowed; 8] = [
-    Allowed { text: "MongoDB does not do what is asked of it", because: "MongoDB is away" },
-    Allowed { text: "a batch was not written", because: "MongoDB is away" },
-    Allowed { text: "a read failed", because: "MongoDB is away" },
-    Allowed { text: "the store failed", because: "MongoDB is away" },
-    Allowed { text: "fetched positions were not written", because: "MongoDB is away" },
-    Allowed { text: "the sweep stopped", because: "MongoDB is away" },
-    Allowed { text: "abandoned transactions cannot be looked for", because: "MongoDB is away" },
+/// What im-services say while MongoDB is away, elects a primary, or has too much to do, as on a crowded machine:
+/// senders are told to come again, and nothing is half-done.
+pub const MONGO_LATE: [Allowed; 9] = [
+    Allowed { text: "MongoDB does not do what is asked of it", because: "MongoDB is away or late" },
+    Allowed { text: "a batch was not written", because: "MongoDB is away or late" },
+    Allowed { text: "another transaction was first", because: "it was so until the senders' time was over" },
+    Allowed { text: "a read failed", because: "MongoDB is away or late" },
+    Allowed { text: "the store failed", because: "MongoDB is away or late" },
+    Allowed { text: "fetched positions were not written", because: "MongoDB is away or late" },
+    Allowed { text: "the sweep stopped", because: "MongoDB is away or late" },
+    Allowed { text: "abandoned transactions cannot be looked for", because: "MongoDB is away or late" },
     Allowed { text: "MongoDB cannot be reached yet", because: "MongoDB is away" },
 ];
 

@@ -32,8 +32,7 @@ async fn sim(cluster: &DevCluster, arguments: &[&str]) -> String {
 /// Logs say what kills bring, and nothing else that a person has to look at.
 fn check_logs(cluster: &DevCluster) {
     let mut allowed = vec![FOR_DEVELOPMENT, logs::ROUTE_DOWN, logs::ABANDONED];
-    allowed.extend(logs::MONGO_AWAY);
-    allowed.extend(logs::MONGO_BEATEN);
+    allowed.extend(logs::MONGO_LATE);
     for tier in TIERS {
         let found = logs::unexpected(&cluster.data().join(format!("{tier}.log")), &allowed).unwrap();
         assert!(found.is_empty(), "{tier}:\n{}", found.join("\n"));

@@ -96,7 +96,6 @@ async fn what_was_acked_survives_kill_9_of_either_im_service() {
     let (mongo, redis) = (MongoSet::start(3).await.unwrap(), RedisServer::start().await.unwrap());
     let mut plan = plan(&mongo, &redis);
     plan.allowed.push(logs::ABANDONED);
-    plan.allowed.extend(logs::MONGO_BEATEN);
     let mut cluster = Cluster::start(plan).await.unwrap();
     let people = Person::connect_all(&cluster, &["ann", "ben", "cyd", "dan"], "live").await.unwrap();
     let (group, members): (_, Vec<_>) =
@@ -168,7 +167,6 @@ async fn a_server_that_is_away_is_named_and_nothing_is_half_done() {
     let (mut mongo, mut redis) = (MongoSet::start(1).await.unwrap(), RedisServer::start().await.unwrap());
     let mut plan = plan(&mongo, &redis);
     plan.im_services = 1;
-    plan.allowed.extend(logs::MONGO_AWAY);
     let cluster = Cluster::start(plan).await.unwrap();
     let service = cluster.accounts().unwrap();
     let (ann, ben) = (
@@ -333,7 +331,6 @@ async fn an_im_service_waits_for_its_mongodb() {
     mongo.kill(0).unwrap();
     let mut plan = plan(&mongo, &redis);
     plan.im_services = 1;
-    plan.allowed.extend(logs::MONGO_AWAY);
     // All start at once.
     plan.allowed.push(logs::ROUTE_DOWN);
     let mut cluster = Cluster::prepare(plan).unwrap();
