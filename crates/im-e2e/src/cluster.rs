@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::binaries::Binary;
 use crate::logs::{self, Allowed};
 use crate::ports::Port;
-use crate::process::Process;
+use crate::process::{Process, tail};
 use crate::{LOOK_EVERY, PATIENCE, http, verify};
 
 /// Starts before a port that is always in use is no coincidence.

@@ -12,7 +12,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::binaries::program;
-use crate::process::{Output, supervised, tail};
+use crate::process::{Output, run_program, supervised, tail};
 use crate::{LOOK_EVERY, PATIENCE, wait_until};
 
 /// Everything that has a log whose lines are ours.
@@ -130,29 +130,13 @@ impl DevCluster {
 
     /// A second one in the same folder; runs to its end.
     pub async fn start_second(&self) -> anyhow::Result<Output> {
-        run(&program("dev-cluster"), ["--data".as_ref(), self.data.as_os_str()]).await
+        run_program(&program("dev-cluster"), ["--data".as_ref(), self.data.as_os_str()]).await
     }
 
     /// Runs `sim` with a state folder of this cluster's own.
     pub async fn sim<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> anyhow::Result<Output> {
         let home = self.folder.path().join("home");
         let home = ["--home".as_ref(), home.as_os_str()].map(OsStr::to_owned);
-        run(&program("sim"), home.into_iter().chain(arguments.into_iter().map(|a| a.as_ref().to_owned()))).await
+        run_program(&program("sim"), home.into_iter().chain(arguments.into_iter().map(|a| a.as_ref().to_owned()))).await
     }
-}
-
-/// Runs a program to its end, without settings from this process's environment.
-pub async fn run<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> anyhow::Result<Output> {
-    let mut command = supervised(program);
-    command.args(arguments);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIM_")) {
-        command.env_remove(name);
-    }
-    let ended = timeout(PATIENCE, command.output()).await;
-    let output = ended.with_context(|| format!("{} did not end in {PATIENCE:?}", program.display()))??;
-    Ok(Output {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
 }

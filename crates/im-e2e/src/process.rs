@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
+use im_servers::without_settings;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+
+pub use im_servers::tail;
 
 use crate::PATIENCE;
 use crate::binaries::Binary;
@@ -37,7 +39,8 @@ impl Process {
     /// Call it on the test's own thread: the process dies with the thread that started it.
     pub fn start(binary: Binary, config: &Path, log: &Path) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
-        let mut command = command(binary, [OsStr::new("--config"), config.as_os_str()]);
+        let mut command = command(&binary.path());
+        command.args([OsStr::new("--config"), config.as_os_str()]);
         command.stdout(Stdio::from(file.try_clone()?)).stderr(Stdio::from(file));
         let child = command.spawn().with_context(|| format!("start {}", binary.name()))?;
         Ok(Self { child, log: log.to_owned() })
@@ -93,10 +96,24 @@ pub async fn run_with<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
     variables: &[(&str, &str)],
 ) -> anyhow::Result<Output> {
-    let mut command = command(binary, arguments);
-    command.envs(variables.iter().copied());
+    let mut command = command(&binary.path());
+    command.args(arguments).envs(variables.iter().copied());
+    output(command).await.with_context(|| binary.name())
+}
+
+/// Runs any program of this workspace to its end.
+pub async fn run_program<A: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = A>,
+) -> anyhow::Result<Output> {
+    let mut command = command(program);
+    command.args(arguments);
+    output(command).await.with_context(|| program.display().to_string())
+}
+
+async fn output(mut command: Command) -> anyhow::Result<Output> {
     let ended = timeout(PATIENCE, command.output()).await;
-    let output = ended.with_context(|| format!("{} did not end in {PATIENCE:?}", binary.name()))??;
+    let output = ended.with_context(|| format!("did not end in {PATIENCE:?}"))??;
     Ok(Output {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -104,43 +121,16 @@ pub async fn run_with<A: AsRef<OsStr>>(
     })
 }
 
-/// A command that is killed on drop, and by the kernel when this process is killed where
-/// `setpriv` is there to ask for it.
+/// A command that is killed on drop, and by the kernel when this process is killed.
 pub(crate) fn supervised(program: &Path) -> Command {
-    let mut command = if has_setpriv() {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
+    let mut command = Command::from(im_servers::supervised(program));
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-fn command<A: AsRef<OsStr>>(binary: Binary, arguments: impl IntoIterator<Item = A>) -> Command {
-    let mut command = supervised(&binary.path());
-    command.args(arguments);
-    // The tests' own variables, and whatever else would be a setting.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIM_")) {
-        command.env_remove(name);
-    }
+/// The same without the tests' own variables, and whatever else would be a setting.
+fn command(program: &Path) -> Command {
+    let mut command = supervised(program);
+    without_settings(command.as_std_mut());
     command
-}
-
-fn has_setpriv() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| {
-        let tried = std::process::Command::new("setpriv").args(["--pdeathsig", "KILL", "--", "true"]).output();
-        tried.is_ok_and(|output| output.status.success())
-    })
-}
-
-/// The last lines of a log.
-pub fn tail(log: &Path) -> String {
-    const LINES: usize = 20;
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }

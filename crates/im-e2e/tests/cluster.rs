@@ -91,7 +91,7 @@ async fn where_no_cluster_runs_the_demo_says_who_starts_one() {
     let nowhere = tempfile::tempdir().unwrap();
     let file = nowhere.path().join("cluster.json");
     let arguments = ["demo".as_ref(), "--cluster".as_ref(), file.as_os_str()];
-    let ran = im_e2e::dev::run(&im_e2e::binaries::program("sim"), arguments).await.unwrap();
+    let ran = im_e2e::process::run_program(&im_e2e::binaries::program("sim"), arguments).await.unwrap();
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("scripts/dev-cluster starts one"), "{}", ran.stderr);
 }

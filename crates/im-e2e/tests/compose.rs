@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use im_e2e::binaries::{self, Binary};
-use im_e2e::dev::run;
+use im_e2e::process::run_program;
 use im_e2e::process::run_with;
 use serde::Deserialize;
 use toml::Table;
@@ -291,7 +291,7 @@ async fn the_tiers_of_the_cluster_understand_their_settings_and_find_each_other(
     let made = tempfile::tempdir().unwrap();
     let dir = made.path().join("keys").display().to_string();
     let arguments = ["keys", &dir].into_iter().map(str::to_owned).chain(arguments[2..].iter().cloned());
-    let ran = run(&binaries::program("sim"), arguments).await.unwrap();
+    let ran = run_program(&binaries::program("sim"), arguments).await.unwrap();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     for (name, settings) in &settings {
         let service = &compose.services[*name];

@@ -5,6 +5,8 @@
 //! itself, not from a task. `scripts/prepare servers` brings the programs; a test that needs one and
 //! finds none fails and says so.
 //!
+//! Who starts the tiers' own programs does it in the same way, with [`supervised`] and [`tail`].
+//!
 //! [`dev`] runs them together with the tiers, for people: the program `dev-cluster`.
 
 pub mod dev;
@@ -16,6 +18,7 @@ mod redis_server;
 use std::time::Duration;
 
 pub use mongo::MongoSet;
+pub use process::{supervised, tail, without_settings};
 pub use redis_server::{RedisGroup, RedisServer};
 
 /// How long anything may take that is not expected to take long.

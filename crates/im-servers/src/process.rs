@@ -54,7 +54,7 @@ impl Process {
 
 /// A command that the kernel kills when the thread that starts it ends, where `setpriv` is there to ask for
 /// it.
-pub(crate) fn supervised(program: &Path) -> Command {
+pub fn supervised(program: &Path) -> Command {
     if has_setpriv() {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program);
@@ -64,8 +64,15 @@ pub(crate) fn supervised(program: &Path) -> Command {
     }
 }
 
+/// Keeps whatever would be a setting of a tier from a command: what it is given by others is to be all.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIM_")) {
+        command.env_remove(name);
+    }
+}
+
 /// The last lines of a log.
-pub(crate) fn tail(log: &Path) -> String {
+pub fn tail(log: &Path) -> String {
     const LINES: usize = 20;
     let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
     let lines: Vec<_> = text.lines().collect();

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use im_servers::{supervised, tail, without_settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -65,38 +65,18 @@ impl Process {
 
     /// The last lines of its log.
     pub(super) fn tail(&self) -> String {
-        const LINES: usize = 20;
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
+        tail(&self.log)
     }
 }
 
-/// A command that is killed on drop, and by the kernel when this process is killed where `setpriv`
-/// is there to ask for it.
+/// A command that is killed on drop, and by the kernel when this process is killed. The caller's settings of
+/// other tiers are not meant for it.
 fn command(program: &Path) -> Command {
-    let mut command = if has_setpriv() {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
+    let mut command = supervised(program);
+    without_settings(&mut command);
+    let mut command = Command::from(command);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    // The caller's settings of other tiers are not meant for these.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIM_")) {
-        command.env_remove(name);
-    }
     command
-}
-
-fn has_setpriv() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| {
-        let tried = std::process::Command::new("setpriv").args(["--pdeathsig", "KILL", "--", "true"]).output();
-        tried.is_ok_and(|output| output.status.success())
-    })
 }
 
 /// The status of `GET path`.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use super::probe::Ready;
 use super::remove;
-use crate::process::{supervised, tail};
+use crate::process::{supervised, tail, without_settings};
 use crate::{LOOK_EVERY, PATIENCE};
 
 /// Before what has died is started again: time enough to see that the others go on without it.
@@ -171,10 +171,7 @@ impl Supervisor {
         let mut command = supervised(program);
         command.args(arguments).process_group(0);
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-        // Whatever would be a setting of a tier: the files here are to be all of them.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIM_")) {
-            command.env_remove(name);
-        }
+        without_settings(&mut command);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().with_context(|| format!("start {name} ({})", program.display()))?;
         let pid = self.folder.join(format!("{name}.pid"));
