@@ -101,12 +101,14 @@ fn message(users: u64, number: u64) -> Append {
         payload.extend_from_slice(b" message");
     }
     payload.truncate(PAYLOAD_LEN);
-    let id = format!("{:08x}-{:04x}-7001-8002-{number:012x}", draw() as u32, draw() as u16);
+    // As clients make them: the time first, here of 20 messages per millisecond, and then anything.
+    let time_ms = 1_700_000_000_000 + number / 20;
+    let id = format!("{:08x}-{:04x}-7{:03x}-8002-{number:012x}", time_ms >> 16, time_ms & 0xffff, draw() & 0xfff);
     Append {
         conversation: ConversationId::pair(&a, &b),
         sender: a.clone(),
         client_msg_id: ClientMsgId::new(id).expect("a valid id"),
-        time_ms: 1_700_000_000_000,
+        time_ms,
         content_type: ContentType::Text,
         payload: payload.into(),
         recipients: [a, b].into(),

@@ -16,10 +16,11 @@ use im_timeline::{
     Table, user_key,
 };
 
-use crate::heads::Heads;
+use crate::cache::Cache;
 use crate::read;
 use crate::rows::{self, EntryRow, HistoryRow, Key, KeyBuf, KeyRange, SentRow, damaged};
 use crate::run::RunBuilder;
+use crate::senders::Senders;
 use crate::view::View;
 
 /// Rows that one step of a trim deletes at most, so that the appends behind it wait under a millisecond.
@@ -27,8 +28,9 @@ const TRIM_STEP_ROWS: usize = 512;
 
 /// What outlives a group. Owned by the committer thread.
 pub(crate) struct Numbers {
-    users: Heads<UserId>,
-    conversations: Heads<ConversationId>,
+    users: Cache<UserId, Seq>,
+    conversations: Cache<ConversationId, Seq>,
+    senders: Senders,
     sweep: SweepCursor,
     importing: bool,
 }
@@ -56,8 +58,9 @@ pub(crate) struct Trimmed {
 impl Numbers {
     pub(crate) fn new(heads_max: usize) -> Self {
         Self {
-            users: Heads::new(heads_max),
-            conversations: Heads::new(heads_max),
+            users: Cache::new(heads_max),
+            conversations: Cache::new(heads_max),
+            senders: Cache::new(heads_max),
             sweep: SweepCursor::first(),
             importing: false,
         }
@@ -67,6 +70,7 @@ impl Numbers {
     pub(crate) fn shrink(&mut self) {
         self.users.shrink();
         self.conversations.shrink();
+        self.senders.shrink();
     }
 }
 
@@ -193,17 +197,20 @@ impl<'a> Group<'a> {
             time_ms: append.time_ms,
         };
         self.sent.insert(sent_key, first);
+        self.numbers.senders.appended(&append.sender, &append.client_msg_id);
         Ok(Placed { seq, sender_seq, receiver_seq, time_ms: append.time_ms, places, repeated: false })
     }
 
     /// The place of an earlier try, in this group or on disk.
-    fn repeat(&self, append: &Append, sent_key: &[u8]) -> Result<Option<Placed>, AppendError> {
+    fn repeat(&mut self, append: &Append, sent_key: &[u8]) -> Result<Option<Placed>, AppendError> {
         let (row, same) = if let Some(first) = self.sent.get(sent_key) {
             let same = first.conversation == append.conversation
                 && first.content_type == append.content_type
                 && first.payload == append.payload;
             let FirstTry { seq, sender_seq, receiver_seq, time_ms, .. } = *first;
             (SentRow { conversation: first.conversation.clone(), seq, sender_seq, receiver_seq, time_ms }, same)
+        } else if self.numbers.senders.is_new(&self.view, &append.sender, &append.client_msg_id)? {
+            return Ok(None);
         } else if let Some(row) = self.view.get(sent_key)? {
             let row = SentRow::decode(&append.sender, &row)?;
             let same = row.conversation == append.conversation && {
@@ -275,7 +282,7 @@ impl<'a> Group<'a> {
     /// floor alone hides them, so it does not matter when the deleting is cut short.
     pub(crate) fn trim(&mut self, user: &UserId, through: Seq, from: Option<Seq>) -> Result<Trimmed, StoreError> {
         let view = &self.view;
-        let head = self.numbers.users.get_or_read(user, || read::head(view, user).map(|head| head.head))?;
+        let head = *self.numbers.users.get_or_read(user, || read::head(view, user).map(|head| head.head))?;
         let old = self.floor(user)?;
         let floor = through.min(head).max(old);
         let begin = from.unwrap_or(old);
@@ -413,6 +420,7 @@ impl<'a> Group<'a> {
         }
         self.numbers.users.clear();
         self.numbers.conversations.clear();
+        self.numbers.senders.clear();
         Ok(())
     }
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! * `committer`: the one thread that writes; group commit.
-//! * `group`: the rules of appending, trimming, sweeping, worked out in memory for one group.
+//! * `group`: the rules of appending, trimming, sweeping, worked out in memory for one group. `cache`: the
+//!   heads of timelines; `senders`: which messages are new for certain; so that it seldom asks the tree.
 //! * `durable`: what the disk has. `log`: the commit log. `overlay`: the rows that the tree does not have
 //!   yet, as `run`s in memory. `tree`: the only file that knows fjall. `view`: the overlay over the tree,
 //!   as of one moment.
@@ -17,11 +18,11 @@
 //! What must not happen: an answer before the disk has the group; a reader that sees what the disk may
 //! not have; a call into the tree from an async worker; a commit after a failed one.
 
+mod cache;
 mod committer;
 mod durable;
 mod format;
 mod group;
-mod heads;
 mod journal;
 mod log;
 mod open;
@@ -32,6 +33,7 @@ mod read;
 mod readers;
 mod rows;
 mod run;
+mod senders;
 mod store;
 mod tree;
 mod view;

@@ -15,9 +15,9 @@ pub struct Options {
     pub queue_len_max: usize,
     /// Bytes that may wait for the committer. Default 64 MiB.
     pub queue_bytes_max: usize,
-    /// Heads of timelines kept in memory, of users and of conversations each; a miss costs a search in the
-    /// tree, some 20 µs, which is more than all the rest of an append. Default 1,000,000; about 125 bytes
-    /// each, taken as timelines are written to.
+    /// Heads of timelines kept in memory, of users and of conversations each, and newest ids of as many
+    /// senders; a miss costs a search in the tree, some 20 µs, which is more than all the rest of an
+    /// append. Default 1,000,000; about 125 bytes each, taken as timelines are written to.
     pub heads_max: usize,
     /// Threads that answer reads. Default 2.
     pub reader_threads: usize,

@@ -14,6 +14,7 @@ use im_timeline::{
 };
 
 use crate::rows::{self, EntryRow, HistoryRow, Key, KeyBuf, KeyRange, SentRow, damaged};
+use crate::senders::Uuid;
 use crate::view::{Slice, View};
 
 pub(crate) fn head(view: &View, user: &UserId) -> Result<SyncHead, StoreError> {
@@ -79,6 +80,13 @@ pub(crate) fn conversation_head(view: &View, conversation: &ConversationId) -> R
         Some((key, _)) => rows::seq_of(&key, conversation.as_str().len() + 2),
         None => Ok(Seq::ZERO),
     }
+}
+
+/// The greatest id that is a UUID among those that a sender's idempotency rows have.
+pub(crate) fn greatest_uuid(view: &View, sender: &UserId) -> Result<Option<Uuid>, StoreError> {
+    let Some((key, _)) = view.range(&KeyRange::sent_uuids(sender)).next_back().transpose()? else { return Ok(None) };
+    let uuid = key.last_chunk().copied();
+    Ok(Some(uuid.ok_or_else(|| damaged("a short key"))?))
 }
 
 pub(crate) fn history(

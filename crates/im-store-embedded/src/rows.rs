@@ -165,6 +165,16 @@ impl KeyRange {
         Self { start: vec![SENT], end: vec![SENT + 1] }
     }
 
+    /// A sender's idempotency rows of ids that are UUIDs, in the order of those.
+    pub(crate) fn sent_uuids(sender: &UserId) -> Self {
+        let mut start = KeyBuf::default();
+        start.start(SENT, sender.as_str());
+        let (mut start, mut end) = (start.0.clone(), start.0);
+        start.push(UUID_MARK);
+        end.push(UUID_MARK + 1);
+        Self { start, end }
+    }
+
     /// Records of a table whose key begins with a prefix.
     pub(crate) fn records(table: Table, prefix: &str) -> Self {
         let start = KeyBuf::default().record(table, prefix).to_vec();
@@ -498,7 +508,7 @@ fn end(rest: &[u8]) -> Result<(), StoreError> {
 }
 
 /// The bytes of a UUID in its one usual spelling (lower case, hyphens), so that packing loses nothing.
-fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
+pub(crate) fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
     let mut bytes = [0; 16];
     let mut digits = 0;

@@ -20,6 +20,7 @@ use crate::rows::KeyBuf;
 use crate::{EmbeddedStore, Options};
 
 mod moves;
+mod repeats;
 mod upgrade;
 
 fn user(id: &str) -> UserId {

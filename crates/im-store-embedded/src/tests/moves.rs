@@ -46,7 +46,7 @@ async fn assert_holds(store: &EmbeddedStore, messages: u32) {
     }
 }
 
-async fn move_all(store: &EmbeddedStore) {
+pub(super) async fn move_all(store: &EmbeddedStore) {
     let durable = store.durable().unwrap();
     durable.move_now();
     wait_until("the move", || durable.overlay_runs() == 0).await;
