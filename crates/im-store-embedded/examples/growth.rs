@@ -52,7 +52,9 @@ fn main() -> Result<(), Failure> {
     for checkpoint in CHECKPOINTS.into_iter().filter(|checkpoint| *checkpoint <= messages) {
         let (before, begin) = (Usage::now()?, Instant::now());
         runtime.block_on(fill(&store, users, stored, checkpoint));
-        let (used, time) = (Usage::now()?.since(&before), begin.elapsed());
+        let time = begin.elapsed();
+        settle()?;
+        let used = Usage::now()?.since(&before);
         let count = (checkpoint - stored) as f64;
         stored = checkpoint;
         let mut reads = Vec::new();
@@ -144,6 +146,19 @@ async fn fill(store: &Arc<EmbeddedStore>, users: u64, begin: u64, end: u64) {
         .collect();
     for task in tasks {
         task.await.expect("a sender does not panic");
+    }
+}
+
+/// Waits until what goes on behind the acks is done, so that it counts for the appends and not for the
+/// reads that are measured next.
+fn settle() -> Result<(), Failure> {
+    const PAUSE: Duration = Duration::from_millis(200);
+    loop {
+        let before = Usage::now()?;
+        std::thread::sleep(PAUSE);
+        if Usage::now()?.since(&before).cpu < PAUSE / 10 {
+            return Ok(());
+        }
     }
 }
 
