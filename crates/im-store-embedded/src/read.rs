@@ -15,17 +15,35 @@ use im_timeline::{
 
 use crate::rows::{self, EntryRow, HistoryRow, Key, KeyBuf, KeyRange, SentRow, damaged};
 use crate::senders::Uuid;
-use crate::view::{Slice, View};
+use crate::view::{Rows, Slice, View};
 
+/// Where a timeline ends, by all that is stored: for who gives numbers.
 pub(crate) fn head(view: &View, user: &UserId) -> Result<SyncHead, StoreError> {
+    let floor = floor(view, user)?;
+    head_behind(user, floor, |start, end| view.between(start, end))
+}
+
+/// The same for readers, mostly without the tree: entries come in the order of their numbers, so the last
+/// one that the tree does not have yet is the last of all.
+pub(crate) fn reader_head(view: &View, user: &UserId) -> Result<SyncHead, StoreError> {
+    let floor = floor(view, user)?;
+    let recent = head_behind(user, floor, |start, end| view.recent(start, end))?;
+    if recent.head > floor { Ok(recent) } else { head_behind(user, floor, |start, end| view.between(start, end)) }
+}
+
+fn floor(view: &View, user: &UserId) -> Result<Seq, StoreError> {
+    view.get(KeyBuf::default().floor(user))?.map_or(Ok(Seq::ZERO), |row| rows::decode_floor(&row))
+}
+
+fn head_behind(
+    user: &UserId,
+    floor: Seq,
+    rows: impl FnOnce(Bound<&[u8]>, Bound<&[u8]>) -> Rows,
+) -> Result<SyncHead, StoreError> {
     let mut key = KeyBuf::default();
-    let floor = match view.get(key.floor(user))? {
-        Some(row) => rows::decode_floor(&row)?,
-        None => Seq::ZERO,
-    };
     // Only behind the floor: under it lie the marks of deleted rows, and stepping over them takes time.
     let end = KeyRange::timeline(user).end;
-    let last = view.between(Bound::Included(key.entry(user, floor.next())), Bound::Excluded(&end)).next_back();
+    let last = rows(Bound::Included(key.entry(user, floor.next())), Bound::Excluded(&end)).next_back();
     let head = match last.transpose()? {
         Some((key, _)) => rows::seq_of(&key, user.as_str().len() + 2)?,
         None => floor,
@@ -34,7 +52,7 @@ pub(crate) fn head(view: &View, user: &UserId) -> Result<SyncHead, StoreError> {
 }
 
 pub(crate) fn sync(view: &View, user: &UserId, after: Seq, limit: usize) -> Result<SyncPage, StoreError> {
-    let head = head(view, user)?;
+    let head = reader_head(view, user)?;
     let mut last = after.max(head.floor);
     let mut page = SyncPage { head, entries: Vec::new(), has_more: false };
     if last >= head.head {
@@ -44,7 +62,11 @@ pub(crate) fn sync(view: &View, user: &UserId, after: Seq, limit: usize) -> Resu
     let end = KeyRange::timeline(user).end;
     let prefix_len = user.as_str().len() + 2;
     let mut bytes = 0;
-    for row in view.between(Bound::Included(key.entry(user, last.next())), Bound::Excluded(&end)).take(limit.max(1)) {
+    let start = key.entry(user, last.next());
+    let (from, to) = (Bound::Included(start), Bound::Excluded(&end[..]));
+    // Where one is not in the tree yet, none behind it is.
+    let rows = if view.is_recent(start) { view.recent(from, to) } else { view.between(from, to) };
+    for row in rows.take(limit.max(1)) {
         let (key, value) = row?;
         let seq = rows::seq_of(&key, prefix_len)?;
         if seq != last.next() {

@@ -189,7 +189,7 @@ impl Store for EmbeddedStore {
 
     async fn head(&self, user: &UserId) -> Result<SyncHead, StoreError> {
         let user = user.clone();
-        self.readers.read(move |view| read::head(view, &user)).await
+        self.readers.read(move |view| read::reader_head(view, &user)).await
     }
 
     async fn sync(&self, user: &UserId, after: Seq, limit: usize) -> Result<SyncPage, StoreError> {

@@ -106,7 +106,7 @@ impl TreeView {
             (start, end)
             && low >= high
         {
-            return TreeRows(None);
+            return TreeRows::none();
         }
         TreeRows(Some(self.snapshot.range::<&[u8], _>(&self.rows, (start, end))))
     }
@@ -132,6 +132,11 @@ impl DoubleEndedIterator for TreeRows {
 }
 
 impl TreeRows {
+    /// Of a range that has none.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Ends for good, from both sides, with the last row.
     fn row(&mut self, next: Option<fjall::Guard>) -> Option<Result<(Slice, Slice), StoreError>> {
         if next.is_none() {

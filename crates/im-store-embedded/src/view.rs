@@ -62,6 +62,17 @@ impl View {
     }
 
     pub(crate) fn between(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Rows {
+        Rows { tree: self.tree.between(start, end), ..self.recent(start, end) }
+    }
+
+    /// Whether the row is there, and too new for the tree.
+    pub(crate) fn is_recent(&self, key: &[u8]) -> bool {
+        let hash = run::hash(key);
+        self.runs.iter().find_map(|run| run.get(key, hash)).flatten().is_some()
+    }
+
+    /// Like [`between`](Self::between), of the rows that are too new for the tree alone.
+    pub(crate) fn recent(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Rows {
         let mut runs = Vec::new();
         for run in &*self.runs {
             let begin = match start {
@@ -78,7 +89,7 @@ impl View {
                 runs.push(Cursor { run: Arc::clone(run), begin, end });
             }
         }
-        Rows { runs, tree: self.tree.between(start, end), front: None, back: None }
+        Rows { runs, tree: TreeRows::none(), front: None, back: None }
     }
 }
 
