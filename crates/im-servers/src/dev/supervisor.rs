@@ -175,7 +175,10 @@ impl Supervisor {
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().with_context(|| format!("start {name} ({})", program.display()))?;
         let pid = self.folder.join(format!("{name}.pid"));
-        fs::write(&pid, format!("{}\n", child.id())).with_context(|| format!("write {}", pid.display()))?;
+        // Somebody may read it at any moment, and must not find it empty.
+        let new = self.folder.join(format!("{name}.pid.new"));
+        let written = fs::write(&new, format!("{}\n", child.id())).and_then(|()| fs::rename(&new, &pid));
+        written.with_context(|| format!("write {}", pid.display()))?;
         Ok(child)
     }
 }
