@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+use fjall::compaction::Leveled;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use im_timeline::StoreError;
 
@@ -20,9 +21,18 @@ const KEYSPACE: &str = "rows";
 /// happen here, and it passes on compactions in a busy loop meanwhile.
 const WORKERS: usize = 1;
 
-/// Tables that overlap all others, above which no more may come until compaction has caught up: each
-/// one costs every look for a row that is not there. The tree compacts when there are four.
-const OVERLAPPING_MAX: usize = 12;
+/// Tables that overlap all others, at which a new tree compacts. Each compaction rewrites most of the
+/// level below, so with four of them a message among four millions cost twice the CPU; but a reader of
+/// rows that are long in the tree looks into each, and takes up to twice as long. A tree that an older
+/// version made keeps its four.
+const OVERLAPPING: u8 = 16;
+
+/// As many of them, above which no more may come until compaction has caught up.
+const OVERLAPPING_MAX: usize = 24;
+
+/// Bytes of a table that compaction makes in a new tree; [`OVERLAPPING`] times as many are in the first
+/// level.
+const TABLE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A value or a key as the tree holds it.
 pub(crate) type Slice = fjall::Slice;
@@ -40,6 +50,12 @@ pub(crate) struct TreeView {
     snapshot: Arc<Snapshot>,
 }
 
+/// How a new tree is laid out. The tree writes it down, and keeps to it whatever is said here later.
+fn shape() -> KeyspaceCreateOptions {
+    let levels = Leveled::default().with_l0_threshold(OVERLAPPING).with_table_target_size(TABLE_BYTES);
+    KeyspaceCreateOptions::default().manual_journal_persist(true).compaction_strategy(Arc::new(levels))
+}
+
 impl Tree {
     /// Opens or creates the tree in that folder. May panic on damage; see [`crate::open`].
     pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, fjall::Error> {
@@ -48,7 +64,7 @@ impl Tree {
             .manual_journal_persist(true)
             .worker_threads(WORKERS)
             .open()?;
-        let rows = database.keyspace(KEYSPACE, || KeyspaceCreateOptions::default().manual_journal_persist(true))?;
+        let rows = database.keyspace(KEYSPACE, shape)?;
         Ok(Self { database, rows })
     }
 
