@@ -17,7 +17,7 @@ mod redis_server;
 
 use std::time::Duration;
 
-pub use mongo::MongoSet;
+pub use mongo::{MongoSet, MongoSize};
 pub use process::{supervised, tail, without_settings};
 pub use redis_server::{RedisGroup, RedisServer};
 

@@ -14,8 +14,20 @@ use crate::port::Port;
 use crate::process::{Process, cache, program};
 use crate::{LOOK_EVERY, PATIENCE};
 
-/// The oldest journal a member keeps is small, and its cache too: tests run many members at once.
-const CACHE_GB: &str = "0.25";
+/// What a member may take.
+#[derive(Clone, Copy, Debug)]
+pub struct MongoSize {
+    /// GiB of the cache for documents and indexes, at least 0.25. What does not fit is written out by those who
+    /// write, at their cost.
+    pub cache_gib: f32,
+    /// MiB of the list of changes that other members follow.
+    pub oplog_mib: u32,
+}
+
+impl MongoSize {
+    /// For tests, which run many members at once and keep little in them.
+    pub const SMALL: Self = Self { cache_gib: 0.25, oplog_mib: 64 };
+}
 
 /// A replica set.
 #[derive(Debug)]
@@ -28,6 +40,7 @@ pub struct MongoSet {
 struct Member {
     port: Port,
     folder: PathBuf,
+    size: MongoSize,
     process: Option<Process>,
 }
 
@@ -35,9 +48,10 @@ impl Member {
     fn start(&mut self) -> anyhow::Result<()> {
         let program = program("mongod", "SIM_MONGOD", Some(cache().join("mongod").join("mongod")))?;
         let port = self.port.number.to_string();
+        let (cache, oplog) = (self.size.cache_gib.to_string(), self.size.oplog_mib.to_string());
         let mut arguments: Vec<OsString> = ["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--nounixsocket"]
             .into_iter()
-            .chain(["--wiredTigerCacheSizeGB", CACHE_GB, "--oplogSize", "64", "--port", &port])
+            .chain(["--wiredTigerCacheSizeGB", &cache, "--oplogSize", &oplog, "--port", &port])
             .chain([
                 "--setParameter",
                 "ttlMonitorSleepSecs=1",
@@ -79,14 +93,19 @@ impl Member {
 }
 
 impl MongoSet {
-    /// Starts so many members, makes them a set, and waits for its primary.
+    /// Starts so many small members, makes them a set, and waits for its primary.
     pub async fn start(members: usize) -> anyhow::Result<Self> {
+        Self::start_sized(members, MongoSize::SMALL).await
+    }
+
+    /// The same with members of that size.
+    pub async fn start_sized(members: usize, size: MongoSize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut set = Self { members: Vec::new(), _folder: folder };
         for number in 0..members {
             let folder = set._folder.path().join(number.to_string());
             std::fs::create_dir(&folder)?;
-            let mut member = Member { port: Port::lease()?, folder, process: None };
+            let mut member = Member { port: Port::lease()?, folder, size, process: None };
             member.start()?;
             set.members.push(member);
         }

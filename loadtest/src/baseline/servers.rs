@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use im_servers::{MongoSet, RedisServer};
+use im_servers::{MongoSet, MongoSize, RedisServer};
 use mongodb::bson::{Bson, Document, doc};
 use serde::Serialize;
 
@@ -45,6 +45,9 @@ pub(super) struct PerMessage {
     pub(super) own_cpu_us: f64,
 }
 
+/// All that is written here fits, as it does where people run it.
+const MONGO_SIZE: MongoSize = MongoSize { cache_gib: 2.0, oplog_mib: 1024 };
+
 /// Versions of the servers.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Versions {
@@ -58,7 +61,7 @@ impl Servers {
             (Some(mongo), Some(redis)) => (mongo.clone(), redis.clone(), None),
             _ => {
                 eprintln!("starting MongoDB ({} members) and Redis", args.members);
-                let mongo = MongoSet::start(args.members.into()).await?;
+                let mongo = MongoSet::start_sized(args.members.into(), MONGO_SIZE).await?;
                 let redis = RedisServer::start().await?;
                 (mongo.uri(), redis.url(), Some((mongo, redis)))
             }
