@@ -54,7 +54,7 @@ pub struct DevCluster {
 impl DevCluster {
     /// Starts all of it and waits until a client could log in and send.
     ///
-    /// Call it, and `run`(Self::run), on the thread that lives as long as the cluster shall: the kernel
+    /// Call it, and [`run`](Self::run), on the thread that lives as long as the cluster shall: the kernel
     /// ends the servers with it.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         fs::create_dir_all(&options.data).with_context(|| format!("make {}", options.data.display()))?;
